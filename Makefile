@@ -1,0 +1,68 @@
+# What there is to do with proxyd's source. Nothing is needed but Go.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   = -X main.version=$(VERSION)
+PREFIX   ?= /usr/local
+# How long each benchmark and each fuzz target runs.
+BENCHTIME ?= 200ms
+FUZZTIME  ?= 1m
+
+# What runs off the event loop, where goroutines and processes meet.
+RACE = ./internal/... ./limiter ./lb ./supervisor/...
+
+.PHONY: help run build install test check lint race smoke bench fuzz e2e clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: build ## build proxyd and see it work: a proxy before two TLS origins, on loopback
+	./proxyd demo
+
+build: ## build ./proxyd
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o proxyd ./cmd/proxyd
+
+install: build ## install proxyd into $(DESTDIR)$(PREFIX)/bin
+	install -D -m 0755 proxyd $(DESTDIR)$(PREFIX)/bin/proxyd
+
+test: ## all tests but the long ones
+	$(GO) test ./...
+
+check: lint test race smoke e2e ## all that CI checks
+
+lint: ## formatting, vet, staticcheck
+	@unformatted=$$($(GO) tool gofumpt -l .) && \
+	if [ -n "$$unformatted" ]; then \
+		echo "not formatted; 'go tool gofumpt -w .' does it:"; echo "$$unformatted"; exit 1; \
+	fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+race: ## the tests that matter to it under the race detector; needs a C compiler
+	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then \
+		echo "$(GO) test -race $(RACE)"; $(GO) test -race $(RACE); \
+	else \
+		echo "race: skipped, there is no C compiler"; \
+	fi
+
+smoke: ## each fuzz target for a few seconds
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+
+bench: ## benchmarks, each for BENCHTIME (200ms)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+# A fuzz target is a function FuzzX(f *testing.F); 'go test' takes one at a time.
+fuzz: ## each fuzz target for FUZZTIME (1m), one after another
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | \
+	while IFS=: read -r file target; do \
+		package=$$(dirname "$$file") target=$${target#func }; \
+		echo "== $$package $$target for $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	done
+
+e2e: ## the end-to-end scripts of cmd/proxyd/testdata/script, long ones too
+	PROXYD_E2E=1 $(GO) test -count=1 ./cmd/proxyd
+
+clean: ## remove what was built
+	rm -f proxyd

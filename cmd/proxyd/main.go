@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/supervisor"
+)
+
+// Exit codes. They are told in docs/cli.md and are the same for every command.
+const (
+	exitConfiguration = 1
+	exitUsage         = 2
+	exitStart         = 3
+	exitNotRunning    = 4
+)
+
+func main() {
+	os.Exit(report(os.Stderr, run(os.Args[1:])))
+}
+
+// run parses args and does what they say.
+func run(args []string) error {
+	parser := newParser(kong.Writers(os.Stdout, os.Stderr))
+	command, err := parser.Parse(args)
+	if err != nil {
+		return &supervisor.ExitError{
+			Code: exitUsage,
+			Err:  fmt.Errorf("%w\n'proxyd --help' lists the commands and their flags", err),
+		}
+	}
+	return command.Run()
+}
+
+// report prints err for a person and returns the exit code that it stands for.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	code := exitStart
+	if _, ok := errors.AsType[config.Errors](err); ok {
+		code = exitConfiguration
+	}
+	if exit, ok := errors.AsType[*supervisor.ExitError](err); ok {
+		if code, err = exit.Code, exit.Err; err == nil {
+			return code // said by who knew more
+		}
+	}
+	text := strings.TrimRight(err.Error(), "\n")
+	if !strings.HasPrefix(text, "error: ") { // the diagnostics of a configuration say so themselves
+		text = "error: " + text
+	}
+	fmt.Fprintln(w, text)
+	return code
+}

@@ -1,0 +1,151 @@
+package proxyd_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// modules are the modules that proxyd's own code and tests import. Each saves
+// more than it costs, and README.md says what.
+var modules = []string{
+	"github.com/alecthomas/kong",
+	"github.com/coreos/go-systemd/v22",
+	"github.com/google/go-cmp",
+	"github.com/hashicorp/hcl/v2",
+	"github.com/rogpeppe/go-internal",
+	"github.com/zclconf/go-cty",
+	"github.com/zeebo/xxh3",
+	"go.uber.org/goleak",
+	"golang.org/x/sys",
+}
+
+// tools are the modules of go.mod's tool lines: they check the code and are in
+// no binary.
+var tools = []string{
+	"honnef.co/go/tools",
+	"mvdan.cc/gofumpt",
+}
+
+func TestDirectModulesAreTheListedOnes(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatalf("go mod edit: %v\n%s", err, stderrOf(err))
+	}
+	var file struct {
+		Go        string
+		Toolchain string
+		Require   []struct {
+			Path     string
+			Indirect bool
+		}
+		Replace []struct{ Old struct{ Path string } }
+	}
+	if err := json.Unmarshal(out, &file); err != nil {
+		t.Fatalf("go mod edit: %v", err)
+	}
+	var direct []string
+	for _, r := range file.Require {
+		if !r.Indirect && !slices.Contains(tools, r.Path) {
+			direct = append(direct, r.Path)
+		}
+	}
+	slices.Sort(direct)
+	if !slices.Equal(direct, modules) {
+		t.Errorf("direct modules of go.mod: got %v; want %v", direct, modules)
+	}
+	if len(file.Replace) > 0 {
+		t.Errorf("go.mod replaces %s; want no replace: 'go install' refuses it", file.Replace[0].Old.Path)
+	}
+	if file.Toolchain != "" {
+		t.Errorf("go.mod names toolchain %s; want none", file.Toolchain)
+	}
+}
+
+func TestREADMESaysWhatEachModuleSaves(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range slices.Concat(modules, tools) {
+		if !bytes.Contains(readme, []byte(m)) {
+			t.Errorf("README.md: want a line on what %s saves", m)
+		}
+	}
+}
+
+// Each package says in doc.go what it owns, and nothing else stands there.
+func TestEachPackageHasItsDoc(t *testing.T) {
+	for _, p := range packages(t) {
+		name := filepath.Join(p.Dir, "doc.go")
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Errorf("%s: %v", p.name(), err)
+			continue
+		}
+		doc := strings.TrimSpace(file.Doc.Text())
+		if n := strings.Count(doc, "\n") + 1; n < 10 || n > 25 {
+			t.Errorf("%s: package comment in doc.go: got %d lines; want 10 to 25", p.name(), n)
+		}
+		if want := "Package " + file.Name.Name + " "; file.Name.Name != "main" && !strings.HasPrefix(doc, want) {
+			t.Errorf("%s: package comment begins %.30q; want %q", p.name(), doc, want)
+		}
+	}
+}
+
+// A file of over 500 lines holds more than one idea, and a function of over 60
+// more than one step. Tests may be longer: tables are.
+func TestFilesAreShort(t *testing.T) {
+	const most = 500
+	for name, text := range goFiles(t) {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		if n := bytes.Count(text, []byte("\n")); n > most {
+			t.Errorf("%s: got %d lines; want at most %d", name, n, most)
+		}
+	}
+}
+
+func TestNoUnfinishedBusiness(t *testing.T) {
+	marks := []string{"TO" + "DO", "FIX" + "ME", "XX" + "X"}
+	for name, text := range goFiles(t) {
+		for i, line := range strings.Split(string(text), "\n") {
+			for _, mark := range marks {
+				if strings.Contains(line, mark) {
+					t.Errorf("%s:%d: got %s; want it done, or an issue", name, i+1, mark)
+				}
+			}
+		}
+	}
+}
+
+// goFiles returns the text of each Go file of the module by its path.
+func goFiles(t *testing.T) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go"):
+			return nil
+		}
+		files[name], err = os.ReadFile(name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}

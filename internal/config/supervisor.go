@@ -1,0 +1,34 @@
+package config
+
+import "path/filepath"
+
+// supervisor builds what the supervisor block says, or its defaults.
+func (d *decoder) supervisor(root *section) Supervisor {
+	s := root.one("supervisor")
+	if s == nil {
+		s = &section{spec: &supervisorBlock}
+	}
+	dir := string(d.bundle.data.StateDir)
+	if s.has("state_dir") {
+		dir = d.bundle.resolve(s.text("state_dir"))
+	}
+	v := Supervisor{
+		Workers:      int(s.number("workers")),
+		StateDir:     dir,
+		PIDFile:      filepath.Join(dir, "proxyd.pid"),
+		AdminSocket:  filepath.Join(dir, "admin.sock"),
+		ReadyTimeout: s.duration("ready_timeout"),
+		DrainTimeout: s.duration("drain_timeout"),
+	}
+	if s.has("pid_file") {
+		v.PIDFile = d.bundle.resolve(s.text("pid_file"))
+	}
+	if s.has("log") {
+		v.Log = d.bundle.resolve(s.text("log"))
+	}
+	if s.has("state_dir") && len(v.AdminSocket) > maxUnixPath {
+		d.at(s.whereOf("state_dir"), "Invalid path", "The path of the admin socket in it, %q, has %d bytes; a unix socket's may have %d.",
+			v.AdminSocket, len(v.AdminSocket), maxUnixPath)
+	}
+	return v
+}

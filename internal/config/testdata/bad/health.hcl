@@ -1,0 +1,13 @@
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:443"]
+  health "tcpp" {}
+  health "tcp" {
+    interval = "1s"
+    timeout  = "2s"
+    rise     = 0
+  }
+}

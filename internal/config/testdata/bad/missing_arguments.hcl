@@ -1,0 +1,6 @@
+listener "web" {
+  route "all" {}
+}
+rate_limit "app" {
+  headers = "none"
+}

@@ -1,0 +1,3 @@
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}

@@ -1,0 +1,10 @@
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = []
+}
+upstream "two" {
+  host = "two.example"
+}

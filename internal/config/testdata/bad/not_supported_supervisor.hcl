@@ -1,0 +1,11 @@
+supervisor {
+  user           = "proxyd"
+  stream_timeout = "10m"
+}
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}

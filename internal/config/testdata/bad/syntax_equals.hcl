@@ -1,0 +1,3 @@
+listener "web" = {
+  address = ":8080"
+}

@@ -1,0 +1,3 @@
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }

@@ -1,0 +1,7 @@
+listener "web" {
+  adress = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}

@@ -1,0 +1,10 @@
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}
+upstrem "two" {
+  servers = ["10.0.0.2:80"]
+}

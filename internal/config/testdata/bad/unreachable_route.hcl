@@ -1,0 +1,8 @@
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+  route "api" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}

@@ -1,0 +1,110 @@
+package handoff
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// A Digest is the SHA-256 of a bundle, in JSON as hexadecimal digits.
+type Digest [32]byte
+
+// String gives the hexadecimal digits.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// MarshalText is for package json.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText is for package json.
+func (d *Digest) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(d) {
+		return fmt.Errorf("digest of %d characters: want %d", len(b), 2*len(d))
+	}
+	if _, err := hex.Decode(d[:], b); err != nil {
+		return fmt.Errorf("digest: %w", err)
+	}
+	return nil
+}
+
+// HelloBody is the body of Hello.
+type HelloBody struct {
+	Pid     int    `json:"pid"`
+	Build   string `json:"build"`
+	Version int    `json:"version"` // of the channel
+	Slot    int    `json:"slot"`
+}
+
+// ListenBody is the body of Listen: the names of its descriptors, in order.
+// A name is config.Address.Name of the address that the descriptor is bound to.
+// A worker keeps them all and accepts on those its configuration in force names.
+type ListenBody struct {
+	Names []string `json:"names"`
+}
+
+// AckBody is the body of Ack: the sequence of the message it answers.
+type AckBody struct {
+	Sequence uint32 `json:"sequence"`
+}
+
+// PrepareBody is the body of Prepare; the sealed bundle is its one descriptor.
+type PrepareBody struct {
+	Config uint64 `json:"config"` // number of the configuration, from 1
+	SHA256 Digest `json:"sha256"` // of the bundle
+}
+
+// PreparedBody is the body of Prepared.
+type PreparedBody struct {
+	Config uint64 `json:"config"`
+}
+
+// NackBody is the body of Nack. Config is set if it answers Prepare, Sequence
+// is that of the message refused.
+type NackBody struct {
+	Config   uint64 `json:"config,omitempty"`
+	Sequence uint32 `json:"sequence"`
+	Text     string `json:"text"`
+}
+
+// StartBody is the body of Start.
+type StartBody struct{}
+
+// AcceptingBody is the body of Accepting.
+type AcceptingBody struct {
+	Config uint64 `json:"config"`
+}
+
+// CommitBody is the body of Commit.
+type CommitBody struct {
+	Config uint64 `json:"config"`
+}
+
+// AbortBody is the body of Abort.
+type AbortBody struct {
+	Config uint64 `json:"config"`
+}
+
+// CommittedBody is the body of Committed.
+type CommittedBody struct {
+	Config uint64 `json:"config"`
+}
+
+// BeatBody is the body of Beat.
+type BeatBody struct{}
+
+// DrainBody is the body of Drain: idle connections may stay for Soft, and
+// nothing stays after Hard. Zero is at once.
+type DrainBody struct {
+	Soft time.Duration `json:"soft"` // nanoseconds
+	Hard time.Duration `json:"hard"` // nanoseconds
+}
+
+// DrainedBody is the body of Drained.
+type DrainedBody struct{}
+
+// OwnerBody is the body of Owner.
+type OwnerBody struct {
+	Incarnation uint64 `json:"incarnation"`
+}
+
+// ReopenBody is the body of Reopen.
+type ReopenBody struct{}

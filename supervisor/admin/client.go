@@ -1,0 +1,165 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotRunning means that nobody listens on the admin socket.
+var ErrNotRunning = errors.New("proxyd is not running")
+
+// maxAnswer bounds what the client reads.
+const maxAnswer = 16 << 20
+
+// A Client talks to one supervisor. Its methods may be called by any goroutine.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// Dial finds the supervisor behind an admin socket. It returns an error that is
+// ErrNotRunning if there is none.
+func Dial(socket string) (*Client, error) {
+	nc, err := dial(context.Background(), socket)
+	if err != nil {
+		return nil, err
+	}
+	nc.Close()
+	c := &Client{socket: socket}
+	c.http.Transport = &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, socket)
+		},
+	}
+	return c, nil
+}
+
+func dial(ctx context.Context, socket string) (*net.UnixConn, error) {
+	d := net.Dialer{Timeout: 5 * time.Second}
+	nc, err := d.DialContext(ctx, "unix", socket)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w: nobody listens on %s", ErrNotRunning, socket)
+	}
+	if errors.Is(err, syscall.EACCES) {
+		return nil, fmt.Errorf("admin socket %s: permission denied: only root and the user proxyd runs as may use it", socket)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("admin socket %s: %w", socket, err)
+	}
+	return nc.(*net.UnixConn), nil
+}
+
+// Reload makes the supervisor read its configuration again and waits for the
+// outcome. The error says that there is no outcome; a reload that was refused
+// is a Result.
+func (c *Client) Reload(ctx context.Context) (Result, error) {
+	var r Result
+	return r, c.call(ctx, http.MethodPost, "/v1/reload", &r)
+}
+
+// Status asks what runs.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status", &s)
+}
+
+// Stop makes the supervisor drain and stop, and waits until its process is gone.
+func (c *Client) Stop(ctx context.Context) error {
+	nc, err := dial(ctx, c.socket)
+	if err != nil {
+		return err
+	}
+	pidfd, err := peerPidfd(nc)
+	nc.Close()
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	defer unix.Close(pidfd)
+	if err := c.call(ctx, http.MethodPost, "/v1/stop", nil); err != nil {
+		return err
+	}
+	for {
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 50)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("stop: wait for the process: %w", err)
+		}
+		if n > 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("stop: it still drains: %w", ctx.Err())
+		}
+	}
+}
+
+// peerPidfd opens the process at the other end, so that its end can be seen
+// and not be mistaken for that of another with the same number.
+func peerPidfd(nc *net.UnixConn) (int, error) {
+	cred, err := peer(nc)
+	if err != nil {
+		return -1, err
+	}
+	pidfd, err := unix.PidfdOpen(int(cred.Pid), 0)
+	if err != nil {
+		return -1, fmt.Errorf("open process %d: %w", cred.Pid, err)
+	}
+	return pidfd, nil
+}
+
+// peer asks the kernel who connected nc.
+func peer(nc *net.UnixConn) (*unix.Ucred, error) {
+	rc, err := nc.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("peer credentials: %w", err)
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := rc.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil, fmt.Errorf("peer credentials: %w", err)
+	}
+	if credErr != nil {
+		return nil, fmt.Errorf("peer credentials: %w", credErr)
+	}
+	return cred, nil
+}
+
+// call makes a request and decodes the answer into v, unless v is nil.
+func (c *Client) call(ctx context.Context, method, path string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://proxyd"+path, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("%s: read the answer: %w", path, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: %s", path, strings.TrimSpace(string(b)))
+	}
+	if v == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A home is the state directory while we hold its lock: at most one supervisor
+// does at any time. The lock is one of the open file description, so it ends
+// with the last process that has the file, however that dies.
+type home struct {
+	dir  string
+	made bool // by us
+	lock *os.File
+}
+
+// enter makes the state directory if need be and locks it.
+func enter(dir string) (*home, error) {
+	h := &home{dir: dir}
+	// Whoever ends removes the lock file and perhaps the folder while we are at
+	// it; then what we locked is not what others will find, and we try again.
+	for range 100 {
+		ok, err := h.tryEnter()
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return h, nil
+		}
+	}
+	return nil, fmt.Errorf("lock %s: others come and go too fast", dir)
+}
+
+func (h *home) tryEnter() (bool, error) {
+	made, err := makeDir(h.dir)
+	if err == nil {
+		err = checkOwner(h.dir)
+	}
+	if err != nil {
+		return false, fmt.Errorf("state directory %s: %w (choose another: supervisor { state_dir = \"/path\" })", h.dir, err)
+	}
+	h.made = h.made || made
+	path := filepath.Join(h.dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock: %w", err)
+	}
+	fl := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &fl); err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return false, fmt.Errorf("already running as pid %s (it holds %s)", readPid(path), path)
+		}
+		return false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if !sameFile(f, path) {
+		f.Close()
+		return false, nil
+	}
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		f.Close()
+		return false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	h.lock = f
+	return true, nil
+}
+
+// leave removes what enter made and lets go of the lock.
+func (h *home) leave() {
+	os.Remove(h.lock.Name()) // before the unlock: nobody else can have locked it
+	if h.made {
+		os.Remove(h.dir) // fails, rightly, if anything is left in it
+	}
+	h.lock.Close()
+}
+
+// makeDir makes dir for all to look into, whatever the umask.
+func makeDir(dir string) (made bool, err error) {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return false, errors.New("not a directory")
+		}
+		return false, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	return true, os.Chmod(dir, 0o755)
+}
+
+// checkOwner refuses a folder that somebody made for us to fall into, as anyone
+// can in /tmp: who owns it can replace our sockets.
+func checkOwner(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return err
+	}
+	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("it belongs to user %d", st.Uid)
+	}
+	return nil
+}
+
+func sameFile(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Lstat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+// readPid reads the number in a PID or lock file, for people: "?" if there is none.
+func readPid(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "?"
+	}
+	b = bytes.TrimSpace(b)
+	if _, err := strconv.Atoi(string(b)); err != nil {
+		return "?"
+	}
+	return string(b)
+}
+
+// writePid puts our number into the file at path at once or not at all.
+func writePid(path string) error {
+	if _, err := makeDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("pid file %s: %w", path, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".pid-*")
+	if err != nil {
+		return fmt.Errorf("pid file %s: %w", path, err)
+	}
+	_, err = fmt.Fprintln(f, os.Getpid())
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("pid file %s: %w", path, err)
+	}
+	return nil
+}
+
+// removePid removes the PID file if it names us.
+func removePid(path string) {
+	if readPid(path) == strconv.Itoa(os.Getpid()) {
+		os.Remove(path)
+	}
+}

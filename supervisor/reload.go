@@ -1,0 +1,304 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/internal/handoff"
+	"github.com/proxyd/proxyd/supervisor/admin"
+)
+
+type result = admin.Result
+
+// A phase is how far a reload has come.
+type phase uint8
+
+const (
+	reading   phase = iota // off the loop: the disk may be slow
+	waiting                // read and valid; until no worker is starting
+	offering               // workers prepare it; none uses it
+	switching              // decided; workers take it into use
+)
+
+// A reload is one in progress. It is either carried out on all workers or
+// leaves no trace.
+type reload struct {
+	phase     phase
+	candidate *candidate // nil while reading
+	number    uint64
+	bundle    *os.File  // of the candidate, sealed
+	added     []*socket // that only it needs
+	waiters   []chan<- result
+
+	refusal refusal // why a worker cannot use it
+}
+
+// A candidate is a valid configuration as read from the disk.
+type candidate struct {
+	config *config.Config
+	bytes  []byte // of its bundle
+	digest [32]byte
+}
+
+func read(path string) (*candidate, error) {
+	bundle, cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return &candidate{cfg, bundle.Encode(), bundle.Digest()}, nil
+}
+
+func (c *candidate) seal() (*os.File, error) { return handoff.Seal("bundle", c.bytes) }
+
+// A refusal is why something cannot be, and the exit code that says so.
+type refusal struct {
+	code int
+	text string // "": none
+}
+
+// holdsStarts tells whether a worker started now would be of the wrong
+// configuration a moment later.
+func (r *reload) holdsStarts() bool { return r != nil && r.phase != reading }
+
+// requestReload asks for a reload. Those asked for while one is in progress
+// become a single one after it, because it may have read the file too early.
+func (s *supervisor) requestReload(waiter chan<- result) {
+	s.pending = true
+	if waiter != nil {
+		s.waiting = append(s.waiting, waiter)
+	}
+}
+
+// advanceReload takes reloads as far as they can go at the moment.
+func (s *supervisor) advanceReload() {
+	for s.stepReload() {
+	}
+}
+
+// stepReload does the next thing if it can be done already.
+func (s *supervisor) stepReload() bool {
+	r := s.reload
+	switch {
+	case r == nil && (!s.pending || !s.ready || s.stopping):
+		return false
+	case r == nil:
+		s.beginReload()
+	case r.phase == waiting && !s.any(state.starts):
+		s.stage(r)
+	case r.phase == offering && r.refusal.text != "":
+		s.refuseReload(r.refusal)
+	case r.phase == offering && !s.any(is(staging)):
+		s.commit(r)
+	case r.phase == switching && !s.any(is(committing)):
+		s.sockets.prune(s.config)
+		s.finishReload(result{OK: true, Text: s.active()})
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *supervisor) any(f func(state) bool) bool {
+	for _, w := range s.workers {
+		if f(w.state) {
+			return true
+		}
+	}
+	return false
+}
+
+func is(want state) func(state) bool { return func(s state) bool { return s == want } }
+
+func (s *supervisor) beginReload() {
+	r := &reload{waiters: s.waiting}
+	s.reload, s.pending, s.waiting = r, false, nil
+	s.notify(s.manager.Reloading())
+	path := s.options.Config
+	// Nobody waits for it at the end: a disk that hangs must not hold up a stop.
+	go func() {
+		c, err := read(path)
+		s.post(func() { s.loaded(r, c, err) })
+	}()
+}
+
+// loaded is told what the file says now.
+func (s *supervisor) loaded(r *reload, c *candidate, err error) {
+	if s.reload != r {
+		return // abandoned
+	}
+	if err != nil {
+		s.refuseReload(refusal{codeConfig, err.Error()})
+		return
+	}
+	if c.digest == s.digest {
+		s.finishReload(result{OK: true, Text: s.active() + ", unchanged"})
+		return
+	}
+	if fixed := fixedKeys(s.config, c.config); fixed != "" {
+		s.refuseReload(refusal{codeConfig, fixed})
+		return
+	}
+	r.phase, r.candidate = waiting, c
+}
+
+// fixedKeys names the keys that differ and that only a restart can change.
+func fixedKeys(now, next *config.Config) string {
+	a, b := now.Supervisor, next.Supervisor
+	var changed []string
+	differ := func(key string, from, to any) {
+		if from != to {
+			changed = append(changed, fmt.Sprintf("supervisor.%s: %v -> %v", key, from, to))
+		}
+	}
+	differ("workers", workerCount(now), workerCount(next))
+	differ("pid_file", a.PIDFile, b.PIDFile)
+	differ("state_dir", a.StateDir, b.StateDir)
+	differ("admin_socket", a.AdminSocket, b.AdminSocket)
+	differ("log", a.Log, b.Log)
+	if changed == nil {
+		return ""
+	}
+	return strings.Join(changed, ", ") + ": a reload cannot change this, a restart is needed; nothing was changed"
+}
+
+// stage opens the sockets that the new configuration adds and offers it to all
+// workers.
+func (s *supervisor) stage(r *reload) {
+	var err error
+	if r.bundle, err = r.candidate.seal(); err != nil {
+		s.refuseReload(refusal{codeStart, err.Error()})
+		return
+	}
+	if r.added, err = s.sockets.missing(r.candidate.config); err != nil {
+		s.refuseReload(refusal{codeStart, err.Error()})
+		return
+	}
+	s.offered++
+	r.number, r.phase = s.offered, offering
+	for _, w := range s.workers {
+		if w.state == serving {
+			w.queue, w.offer, w.sent, w.refusal = r.added, r.number, false, refusal{}
+			s.apply(w, offered)
+		}
+	}
+}
+
+// refuse records why w cannot use the configuration.
+func (r *reload) refuse(w *worker) {
+	if r != nil && r.refusal.text == "" {
+		r.refusal = refusal{w.refusal.code, fmt.Sprintf("worker %d: %s", w.slot, w.refusal.text)}
+	}
+}
+
+// buried is told that a worker is gone. If it died over the configuration that
+// it was offered, that is a refusal. If it was killed it says nothing about it,
+// and the next worker in the slot gets whatever is in force then.
+func (r *reload) buried(w *worker) {
+	if r != nil && r.phase == offering && w.offer == r.number && !w.process.killedOutside() {
+		r.refuse(w)
+	}
+}
+
+// commit decides for the new configuration. From here on it is in force, and a
+// worker that does not take it is replaced by one that does.
+func (s *supervisor) commit(r *reload) {
+	r.phase = switching
+	s.sockets.add(r.added)
+	s.adopt(r.number, r.candidate, r.bundle)
+	for _, w := range s.workers {
+		s.apply(w, decided)
+		if w.state == gone {
+			w.due = w.since // what kept it from starting may have been the old configuration
+		}
+	}
+}
+
+// refuseReload ends the reload without a trace.
+func (s *supervisor) refuseReload(why refusal) {
+	r := s.reload
+	for _, w := range s.workers {
+		s.apply(w, dropped)
+	}
+	drop(r.added)
+	if r.bundle != nil {
+		r.bundle.Close()
+	}
+	s.finishReload(result{Code: why.code, Text: why.text})
+}
+
+// finishReload tells everybody the outcome.
+func (s *supervisor) finishReload(res result) {
+	r := s.reload
+	s.reload = nil
+	res.Config = s.number
+	brief, more, _ := strings.Cut(res.Text, "\n")
+	if res.OK {
+		s.outcome = brief
+		s.log.Info("reloaded", "outcome", brief)
+	} else {
+		s.outcome = fmt.Sprintf("reload failed: %s; config %d stays", summary(res.Text), s.number)
+		s.log.Error(s.outcome)
+		if more != "" {
+			_, _ = fmt.Fprintln(s.output, strings.TrimRight(res.Text, "\n")) // with its carets in place
+		}
+	}
+	if !s.stopping {
+		s.notify(s.manager.Ready(s.outcome))
+	}
+	for _, w := range r.waiters {
+		w <- res
+	}
+}
+
+// abandonReload ends the reload and those that wait for one, because we stop.
+func (s *supervisor) abandonReload() {
+	if s.reload != nil {
+		if s.reload.phase == switching {
+			s.finishReload(result{OK: true, Text: s.active()})
+		} else {
+			s.refuseReload(refusal{codeStart, errStopping.Error()})
+		}
+	}
+	for _, w := range s.waiting {
+		w <- result{Code: codeStart, Config: s.number, Text: errStopping.Error()}
+	}
+	s.waiting, s.pending = nil, false
+}
+
+// summary is the one line of a diagnostic that says most: with its place.
+func summary(text string) string {
+	lines := strings.Split(text, "\n")
+	first := strings.TrimPrefix(lines[0], "error: ")
+	if len(lines) > 1 {
+		if place, ok := strings.CutPrefix(strings.TrimSpace(lines[1]), "--> "); ok {
+			return place + ": " + first
+		}
+	}
+	return first
+}
+
+// askReload is for the admin socket: it waits for the outcome.
+func (s *supervisor) askReload(ctx context.Context) (result, error) {
+	answer := make(chan result, 1)
+	if !s.post(func() {
+		if s.stopping {
+			answer <- result{Code: codeStart, Config: s.number, Text: errStopping.Error()}
+			return
+		}
+		s.log.Info("reload asked for on the admin socket")
+		s.requestReload(answer)
+	}) {
+		return result{}, errStopping
+	}
+	select {
+	case res := <-answer:
+		return res, nil
+	case <-ctx.Done():
+		return result{}, ctx.Err()
+	case <-s.done:
+		return result{}, errStopping
+	}
+}

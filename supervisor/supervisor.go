@@ -1,0 +1,294 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/internal/handoff"
+	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/supervisor/sysd"
+)
+
+// A supervisor is the state that the goroutine in run owns. What other
+// goroutines use of it does not change after prepare.
+type supervisor struct {
+	options Options
+	exe     string
+	environ []string // of workers
+	started time.Time
+	log     *slog.Logger
+	output  *output
+	manager *sysd.Manager
+	parent  *parent // that waits for us to be ready; nil if none does
+	segment *shm.Segment
+	jitter  func() float64
+
+	// The configuration in force.
+	number uint64 // of it; 1 is the one we started with
+	config *config.Config
+	digest [32]byte
+	bundle *os.File // sealed
+
+	sockets    sockets
+	workers    []*worker // by slot
+	generation uint32
+
+	offered uint64  // highest number that any reload has used
+	reload  *reload // in progress; nil if none is
+	pending bool    // another one was asked for
+	waiting []chan<- result
+	outcome string // of the last reload
+
+	ready    bool // workers accept, the world has been told
+	stopping bool
+	failure  *ExitError // why we stop, unless we were asked to
+
+	watchdog time.Time // when to feed it next
+
+	signals chan os.Signal
+	events  chan func()   // to run on the goroutine in run
+	done    chan struct{} // closed when nobody takes events any more
+	tasks   sync.WaitGroup
+}
+
+// adopt makes a configuration the one in force.
+func (s *supervisor) adopt(number uint64, c *candidate, bundle *os.File) {
+	if s.bundle != nil {
+		s.bundle.Close()
+	}
+	s.number, s.config, s.digest, s.bundle = number, c.config, c.digest, bundle
+	s.offered = max(s.offered, number)
+	s.segment.Decision().Commit(number, c.digest)
+}
+
+// post hands f to the goroutine in run. It reports false if that has ended.
+func (s *supervisor) post(f func()) bool {
+	select {
+	case s.events <- f:
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+// run is the life of the supervisor. It returns when no worker is left.
+func (s *supervisor) run() error {
+	s.log.Info("starting", "version", s.options.Build, "config", s.options.Config, "workers", len(s.workers))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s.drainEvents()
+		wake, over := s.advance(time.Now())
+		if over {
+			break
+		}
+		timer.Reset(time.Until(wake))
+		select {
+		case f := <-s.events:
+			f()
+		case sig := <-s.signals:
+			s.signal(sig)
+		case <-timer.C:
+		}
+	}
+	close(s.done)
+	s.tasks.Wait()
+	if s.failure != nil {
+		return s.failure
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+// drainEvents runs what has already arrived. It comes before any look at the
+// clock: after a stop of this process (SIGSTOP, a debugger) the messages of
+// healthy workers are waiting, and they must count before time-outs do.
+func (s *supervisor) drainEvents() {
+	for {
+		select {
+		case f := <-s.events:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// advance does everything that has become due by now. It says when to look
+// again at the latest, and whether it is all over.
+func (s *supervisor) advance(now time.Time) (wake time.Time, over bool) {
+	for _, w := range s.workers {
+		if t := s.deadline(w); !t.IsZero() && !now.Before(t) {
+			s.apply(w, timeout)
+		}
+	}
+	s.advanceReload()
+	if !s.stopping {
+		s.spawn(now)
+	}
+	s.advanceStart()
+	s.feedWatchdog(now)
+	if s.stopping && !s.anyAlive() {
+		return now, true
+	}
+	return s.nextWake(now), false
+}
+
+// spawn starts the workers whose back-off is over.
+func (s *supervisor) spawn(now time.Time) {
+	if s.reload.holdsStarts() {
+		return
+	}
+	for _, w := range s.workers {
+		if w.state == gone && !now.Before(w.due) {
+			s.apply(w, due)
+		}
+	}
+}
+
+// advanceStart finds the moment when the proxy is up, or cannot come up: all
+// workers have been tried, and at least one serves, or none does.
+func (s *supervisor) advanceStart() {
+	if s.ready || s.stopping {
+		return
+	}
+	up := 0
+	var failed *worker
+	for _, w := range s.workers {
+		switch {
+		case w.state.serves():
+			up++
+		case w.exits == 0:
+			return // not known yet
+		default:
+			failed = w
+		}
+	}
+	if up == 0 {
+		s.fail(&ExitError{codeStart, fmt.Errorf("no worker could start; worker %d: %s", failed.slot, failed.lastExit)})
+		return
+	}
+	if err := writePid(s.config.Supervisor.PIDFile); err != nil {
+		s.fail(&ExitError{codeStart, err})
+		return
+	}
+	s.ready = true
+	s.notify(s.manager.Ready(s.active()))
+	s.log.Info("serving", "config", s.number, "workers", up, "pid", os.Getpid(), "admin", s.config.Supervisor.AdminSocket)
+	s.parent.ready()
+}
+
+// active describes the configuration in force, for people.
+func (s *supervisor) active() string { return fmt.Sprintf("config %d active", s.number) }
+
+// signal does what a signal asks for.
+func (s *supervisor) signal(sig os.Signal) {
+	switch sig {
+	case syscall.SIGHUP:
+		s.log.Info("SIGHUP: reload")
+		s.requestReload(nil)
+	case syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT:
+		s.stop(sig.String())
+	case syscall.SIGUSR1:
+		s.output.Reopen()
+		for _, w := range s.workers {
+			if w.state.serves() || w.state == draining {
+				s.send(w, handoff.Reopen, handoff.ReopenBody{})
+			}
+		}
+		s.log.Info("SIGUSR1: logs reopened")
+	case syscall.SIGUSR2:
+		s.log.Warn("SIGUSR2: upgrade is not supported yet, nothing done; restart to run a new binary")
+	}
+}
+
+// stop drains the workers and lets run end; a second call kills them.
+func (s *supervisor) stop(why string) {
+	if s.stopping {
+		s.log.Info("stopping at once", "reason", why)
+	} else {
+		s.log.Info("stopping", "reason", why, "drain_timeout", s.config.Supervisor.DrainTimeout)
+		s.stopping = true
+		s.notify(s.manager.Stopping("draining, at most " + s.config.Supervisor.DrainTimeout.String()))
+		s.abandonReload()
+	}
+	for _, w := range s.workers {
+		s.apply(w, retired)
+	}
+	// The workers accept what is queued; as each has closed its descriptors, the
+	// kernel refuses new connections instead of queueing them for nobody.
+	s.sockets.close()
+}
+
+// fail ends run with err, without draining.
+func (s *supervisor) fail(err *ExitError) {
+	if s.failure == nil {
+		s.failure = err
+	}
+	s.stopping = true
+	s.abandonReload()
+	for _, w := range s.workers {
+		s.apply(w, retired)
+		s.apply(w, retired) // whatever it was doing, at once
+	}
+}
+
+func (s *supervisor) anyAlive() bool {
+	for _, w := range s.workers {
+		if w.state != gone {
+			return true
+		}
+	}
+	return false
+}
+
+// feedWatchdog tells systemd that we live, as long as that is of use: while a
+// worker lives too.
+func (s *supervisor) feedWatchdog(now time.Time) {
+	interval := s.manager.Watchdog()
+	if interval == 0 || now.Before(s.watchdog) {
+		return
+	}
+	s.watchdog = now.Add(interval / 2)
+	alive := s.stopping || !s.ready
+	for _, w := range s.workers {
+		alive = alive || w.state.serves() && now.Sub(s.lastBeat(w)) < beatLimit
+	}
+	if alive {
+		s.notify(s.manager.Alive())
+	}
+}
+
+// nextWake is when something becomes due that nothing else would tell us of.
+func (s *supervisor) nextWake(now time.Time) time.Time {
+	wake := now.Add(time.Hour)
+	earliest := func(t time.Time) {
+		if !t.IsZero() && t.Before(wake) {
+			wake = t
+		}
+	}
+	for _, w := range s.workers {
+		earliest(s.deadline(w))
+		if w.state == gone && !s.stopping && !s.reload.holdsStarts() {
+			earliest(w.due)
+		}
+	}
+	if s.manager.Watchdog() > 0 {
+		earliest(s.watchdog)
+	}
+	return wake
+}
+
+func (s *supervisor) notify(err error) {
+	if err != nil {
+		s.log.Warn("service manager not told", "error", err)
+	}
+}
+
+var errStopping = errors.New("proxyd is stopping")

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"net/netip"
+
+	"github.com/proxyd/proxyd/worker/loop"
+)
+
+// A client is a connection from a client. Between two requests it is parked and
+// only this struct.
+type client struct {
+	stream
+	listener *listener
+	peer     netip.AddrPort // zero for a unix socket
+	requests int
+	exchange *exchange // nil while parked
+}
+
+// Wake is called when a parked connection has something to read, is closed by
+// the client, or expired.
+func (c *client) Wake(_ *loop.Conn, expired bool) {
+	if expired {
+		c.end()
+		return
+	}
+	c.listener.w.loop.Spawn(c)
+}
+
+// Run serves requests in a coroutine until c falls idle or ends.
+func (c *client) Run(t *loop.Task) {
+	w := c.listener.w
+	x := w.takeExchange()
+	x.t, x.c = t, c
+	c.exchange = x
+	park := x.serve()
+	c.exchange = nil
+	w.putExchange(x)
+	if park {
+		c.Park(c, c.listener.idle)
+		return
+	}
+	c.end()
+}
+
+// Crashed ends the one connection that a panic belongs to.
+func (c *client) Crashed(v any, stack []byte) {
+	w := c.listener.w
+	w.log.Error("bug: panic in an exchange", "panic", v, "listener", c.listener.service.config.Name, "stack", string(stack))
+	if x := c.exchange; x != nil {
+		c.exchange = nil // and not back to the pool: nobody knows its state
+		x.crashed()
+	}
+	c.end()
+}
+
+// end closes c and counts it out.
+func (c *client) end() {
+	if c.Open() {
+		c.close()
+		c.listener.left()
+	}
+}
+
+// abort is end with RST, for a response whose end the client could take for
+// the whole.
+func (c *client) abort() {
+	if c.Open() {
+		c.Abort()
+		c.listener.left()
+	}
+}

@@ -1,0 +1,19 @@
+// Package worker is the process that carries traffic: it takes connections from
+// the listeners it was handed, answers their requests from upstream servers or,
+// refusing them, itself, and drains when told to.
+//
+// A worker is one event loop (package loop). Each exchange, a request and its
+// response, is straight-line code in a coroutine; a connection between two
+// requests is a small struct. An exchange takes the snapshot of the
+// configuration once, when its head is complete, and keeps it to its end.
+//
+// State belongs to the loop, except that the control goroutine (control.go)
+// prepares snapshots and hands them over whole, and that limits, health and
+// counters live in the shared segment. The worker touches neither the disk nor
+// another worker; it meets the supervisor in package handoff only.
+//
+// Reading order: worker.go (the process), control.go, snapshot.go, listener.go,
+// client.go, exchange.go (one request's way), converse.go, flow.go, upstream.go.
+//
+// It is started by cmd/proxyd, as the supervisor's child.
+package worker

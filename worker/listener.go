@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/worker/loop"
+	"golang.org/x/sys/unix"
+)
+
+// A listener is a listening socket from which this worker takes connections.
+type listener struct {
+	w       *worker
+	name    string
+	fd      int
+	service *service // of the configuration in force
+	accept  *loop.Listener
+	fresh   *loop.Idle // connections that have sent nothing yet
+	idle    *loop.Idle // connections between two requests
+	open    int
+	full    bool // paused by a limit on connections
+}
+
+// listen makes the listeners what s names. Sockets that s does not name are
+// closed; what is queued on them is taken first.
+func (w *worker) listen(s *snapshot) error {
+	for name, v := range s.services {
+		l := w.listeners[name]
+		if l == nil {
+			fd, ok := w.sockets[name]
+			if !ok {
+				return fmt.Errorf("listener %s: no descriptor of this name was handed over", name)
+			}
+			l = &listener{w: w, name: name, fd: fd, fresh: w.loop.NewIdle(0), idle: w.loop.NewIdle(0)}
+			w.listeners[name] = l
+		}
+		l.service = v
+		l.fresh.SetAfter(v.config.Timeouts.Header)
+		l.idle.SetAfter(v.config.Timeouts.Idle)
+		if l.accept == nil {
+			var err error
+			if l.accept, err = w.loop.Listen(l.fd, l.take); err != nil {
+				return fmt.Errorf("listener %s: %w", name, err)
+			}
+		}
+	}
+	for name, l := range w.listeners {
+		if s.services[name] == nil {
+			l.stop()
+			l.fresh.Expire()
+			l.idle.Expire()
+			delete(w.listeners, name)
+		}
+	}
+	for name, fd := range w.sockets {
+		if s.services[name] == nil {
+			unix.Close(fd)
+			delete(w.sockets, name)
+		}
+	}
+	return nil
+}
+
+// stop takes what is queued, then no more.
+func (l *listener) stop() {
+	if l.accept != nil {
+		l.accept.Drain()
+		l.accept.Close()
+		l.accept = nil
+	}
+}
+
+// take owns a new connection.
+func (l *listener) take(fd int, peer netip.AddrPort) {
+	c := &client{listener: l, peer: peer}
+	if err := l.w.loop.Register(&c.Conn, fd); err != nil {
+		l.w.log.Error("cannot watch a new connection", "listener", l.service.config.Name, "error", err)
+		return
+	}
+	l.w.count(shm.Accepted)
+	l.w.clients++
+	l.open++
+	l.w.shared.Counters[shm.ActiveConnections].Store(uint64(l.w.clients))
+	c.Park(c, l.fresh)
+	l.w.checkRoom(l)
+}
+
+// left is called when a connection of l is closed.
+func (l *listener) left() {
+	w := l.w
+	w.clients--
+	l.open--
+	w.shared.Counters[shm.ActiveConnections].Store(uint64(w.clients))
+	if l.full || w.full {
+		w.checkRoom(l)
+	}
+	if w.draining && w.clients == 0 {
+		w.finished()
+	}
+}
+
+// checkRoom pauses and resumes accepting at the limits on connections. Those
+// that find no room wait in the kernel's queue.
+func (w *worker) checkRoom(l *listener) {
+	most := l.service.config.Limits.Connections
+	if full := most > 0 && l.open >= most; full != l.full {
+		l.full = full
+		l.pause(full || w.full)
+	}
+	if full := w.clients >= w.maxClients; full != w.full {
+		w.full = full
+		for _, l := range w.listeners {
+			l.pause(full || l.full)
+		}
+	}
+}
+
+func (l *listener) pause(yes bool) {
+	switch {
+	case l.accept == nil:
+	case yes:
+		l.w.count(shm.AcceptPauses)
+		l.accept.Pause()
+	default:
+		if err := l.accept.Resume(); err != nil {
+			l.w.log.Error("cannot accept again", "listener", l.service.config.Name, "error", err)
+		}
+	}
+}

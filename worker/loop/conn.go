@@ -1,0 +1,217 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrAgain says that a Try call would have to wait.
+var ErrAgain = errors.New("would block")
+
+// Parked owns a parked connection and is told when that ends.
+type Parked interface {
+	// Wake is called on the loop, outside any coroutine, when c has something
+	// to read or was closed by its peer, or, expired, when it was parked for
+	// its list's time. c is no longer parked then.
+	Wake(c *Conn, expired bool)
+}
+
+// A Conn is a non-blocking stream socket registered edge-triggered with a Loop,
+// which closes its descriptor in Close. The zero Conn is not registered. It is
+// meant to be embedded in what it belongs to.
+type Conn struct {
+	loop *Loop
+	fd   int32
+	gen  uint32 // told apart from earlier connections with this descriptor
+
+	readable bool // an edge came and the socket was not drained since
+	writable bool // no write was refused since the last edge
+	hup      bool // the peer closed its side: reads never block again
+	failed   bool // the socket has an error, or both sides are closed
+
+	waiter *Task  // resumed on an edge
+	owner  Parked // woken on an edge while parked
+
+	idle       *Idle
+	prev, next *Conn
+	parkedAt   int64
+}
+
+// Register puts fd, a non-blocking stream socket that c owns from now on, on l.
+func (l *Loop) Register(c *Conn, fd int) error {
+	for fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)))...)
+	}
+	l.generation++
+	*c = Conn{loop: l, fd: int32(fd), gen: l.generation, writable: true}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | epollet, Fd: c.fd, Pad: int32(c.gen)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		closeFD(c.fd)
+		c.loop = nil
+		return &OpError{"epoll_ctl", err}
+	}
+	l.conns[fd] = c
+	return nil
+}
+
+// Open reports whether c is registered and not closed.
+func (c *Conn) Open() bool { return c.loop != nil }
+
+// FD returns the descriptor, which stays c's.
+func (c *Conn) FD() int { return int(c.fd) }
+
+// Readable reports whether a read may make progress without waiting.
+func (c *Conn) Readable() bool { return c.readable }
+
+// Writable reports whether no write was refused since the socket last had room.
+func (c *Conn) Writable() bool { return c.writable }
+
+// Gone reports whether the peer has closed at least its sending side.
+func (c *Conn) Gone() bool { return c.hup }
+
+// Failed reports whether the connection is broken in both directions.
+func (c *Conn) Failed() bool { return c.failed }
+
+// TryRead receives once into b. It returns ErrAgain if nothing is there, io.EOF
+// after the peer's last byte, or the socket's error.
+func (c *Conn) TryRead(b []byte) (int, error) {
+	if !c.readable {
+		return 0, ErrAgain
+	}
+	n, e := recv(c.fd, b)
+	switch {
+	case e == syscall.EAGAIN:
+		c.readable = false
+		return 0, ErrAgain
+	case e != 0:
+		return 0, e
+	case n == 0 && len(b) > 0:
+		return 0, io.EOF
+	}
+	// A short read means drained, which saves the read that would say EAGAIN;
+	// but an EOF that came along with the data makes no further edge.
+	if n < len(b) && !c.hup {
+		c.readable = false
+	}
+	return n, nil
+}
+
+// TryWrite sends what the socket takes of b, and returns ErrAgain if that is
+// nothing.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	if !c.writable {
+		return 0, ErrAgain // the edge that says otherwise has not come
+	}
+	n, e := send(c.fd, b)
+	return c.sent(n, e, len(b))
+}
+
+// TryWritev is TryWrite of up to four slices in turn, with one system call.
+func (c *Conn) TryWritev(bufs ...[]byte) (int, error) {
+	if !c.writable {
+		return 0, ErrAgain
+	}
+	total := 0
+	for _, b := range bufs {
+		total += len(b)
+	}
+	n, e := c.loop.vec.send(c.fd, bufs)
+	return c.sent(n, e, total)
+}
+
+func (c *Conn) sent(n int, e syscall.Errno, want int) (int, error) {
+	switch {
+	case e == syscall.EAGAIN:
+		c.writable = false
+		return 0, ErrAgain
+	case e != 0:
+		return 0, e
+	}
+	if n < want {
+		c.writable = false
+	}
+	return n, nil
+}
+
+// CloseWrite sends FIN: the peer reads an end of file; reads go on.
+func (c *Conn) CloseWrite() {
+	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // fails only if the peer is gone already
+}
+
+// Close closes the socket. Bytes already accepted by the kernel are still sent,
+// unless unread input makes the kernel send RST. Closing twice is harmless.
+func (c *Conn) Close() {
+	if c.loop == nil {
+		return
+	}
+	if c.idle != nil {
+		c.idle.remove(c)
+	}
+	c.loop.conns[c.fd] = nil
+	closeFD(c.fd)
+	c.loop, c.waiter, c.owner = nil, nil, nil
+}
+
+// Abort closes the socket with RST, so that the peer cannot take what it has
+// received so far for the whole.
+func (c *Conn) Abort() {
+	if c.loop == nil {
+		return
+	}
+	_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	c.Close()
+}
+
+// Park leaves c to the loop until something happens on it: then owner.Wake is
+// called once. in may be nil: no expiry. A connection with something to read
+// already is woken at the end of this turn.
+func (c *Conn) Park(owner Parked, in *Idle) {
+	c.owner = owner
+	c.waiter = nil
+	if in != nil {
+		c.parkedAt = c.loop.now
+		in.push(c)
+	}
+	if c.readable {
+		c.loop.wakes = append(c.loop.wakes, c)
+	}
+}
+
+// Unpark takes c back before anything happened on it.
+func (c *Conn) Unpark() {
+	if c.idle != nil {
+		c.idle.remove(c)
+	}
+	c.owner = nil
+}
+
+func (c *Conn) wake(expired bool) {
+	owner := c.owner
+	c.Unpark()
+	owner.Wake(c, expired)
+}
+
+func (c *Conn) wakeExpired() { c.wake(true) }
+
+// event notes what epoll reported and hands the connection to who waits for it.
+func (c *Conn) event(events uint32) {
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.hup, c.readable = true, true
+		c.failed = c.failed || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	}
+	if events&unix.EPOLLIN != 0 {
+		c.readable = true
+	}
+	if events&unix.EPOLLOUT != 0 {
+		c.writable = true
+	}
+	switch {
+	case c.waiter != nil:
+		c.waiter.resumeNow()
+	case c.owner != nil && c.readable:
+		c.wake(false)
+	}
+}

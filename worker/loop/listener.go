@@ -1,0 +1,109 @@
+package loop
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	acceptBatch = 8                      // connections taken per event, so that sibling workers get theirs
+	acceptPause = 100 * time.Millisecond // after running out of descriptors or memory
+)
+
+// A Listener takes connections from a listening socket that other processes
+// share. It does not own the socket: Close leaves it open.
+type Listener struct {
+	loop   *Loop
+	fd     int32
+	handle func(fd int, peer netip.AddrPort)
+	active bool
+	retry  timer
+}
+
+// Listen starts taking connections from fd, a non-blocking listening socket.
+// handle is called on the loop for each with a non-blocking descriptor, which
+// it owns; peer is the zero AddrPort for unix sockets.
+//
+// EPOLLEXCLUSIVE: an incoming connection wakes one waiting process, not all.
+func (l *Loop) Listen(fd int, handle func(fd int, peer netip.AddrPort)) (*Listener, error) {
+	s := &Listener{loop: l, fd: int32(fd), handle: handle}
+	s.retry.due = func(int64) { _ = s.Resume() }
+	// Accepted TCP connections inherit it, which saves a call for each.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	l.listeners[s.fd] = s
+	if err := s.Resume(); err != nil {
+		delete(l.listeners, s.fd)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Pause stops taking connections; they wait in the kernel's queue.
+func (s *Listener) Pause() {
+	s.loop.timers.remove(&s.retry)
+	if s.active {
+		s.active = false
+		_ = unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_DEL, int(s.fd), nil)
+	}
+}
+
+// Resume takes connections again.
+func (s *Listener) Resume() error {
+	if s.active {
+		return nil
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: s.fd}
+	if err := unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_ADD, int(s.fd), &ev); err != nil {
+		return &OpError{"epoll_ctl", err}
+	}
+	s.active = true
+	return nil
+}
+
+// Drain takes what is queued now, without regard to batches.
+func (s *Listener) Drain() {
+	for s.active && s.take() {
+		continue
+	}
+}
+
+// Close stops for good and forgets the socket, which stays open.
+func (s *Listener) Close() {
+	s.Pause()
+	delete(s.loop.listeners, s.fd)
+}
+
+// accept takes a batch. A full queue makes the next turn come at once, since
+// listening sockets are level-triggered.
+func (s *Listener) accept() {
+	for range acceptBatch {
+		if !s.active || !s.take() { // handle may have paused it
+			return
+		}
+	}
+}
+
+// take accepts one connection and reports whether there may be more.
+func (s *Listener) take() bool {
+	fd, e := s.loop.peer.accept(s.fd)
+	switch e {
+	case 0:
+		s.handle(fd, s.loop.peer.address())
+	case syscall.EAGAIN:
+		return false
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+		s.loop.stats.Pauses++
+		s.Pause()
+		s.loop.timers.set(&s.retry, s.loop.now+int64(acceptPause))
+		return false
+	case syscall.EINVAL, syscall.EBADF, syscall.ENOTSOCK, syscall.EOPNOTSUPP:
+		s.Pause() // it was shut down, or is no listener: trying again changes nothing
+		return false
+	}
+	// Any other error is of the one connection, which died in the queue
+	// (accept(2)): the next may be well.
+	return true
+}

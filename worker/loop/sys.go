@@ -1,0 +1,90 @@
+package loop
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls of the forward path go through RawSyscall: on a non-blocking
+// descriptor they never block, and telling the Go scheduler of each one costs
+// more than some of the calls do. It is what this package imports unsafe for.
+
+const epollet = 1 << 31 // EPOLLET is negative in package unix
+
+func recv(fd int32, b []byte) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
+	return int(n), e
+}
+
+func send(fd int32, b []byte) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_NOSIGNAL, 0, 0)
+	return int(n), e
+}
+
+// vector is what a gathered send needs; one serves a whole loop.
+type vector struct {
+	hdr unix.Msghdr
+	iov [4]unix.Iovec
+}
+
+func (v *vector) send(fd int32, bufs [][]byte) (int, syscall.Errno) {
+	k := 0
+	for _, b := range bufs {
+		if len(b) == 0 {
+			continue
+		}
+		v.iov[k].Base = unsafe.SliceData(b)
+		v.iov[k].SetLen(len(b))
+		k++
+	}
+	v.hdr.Iov = &v.iov[0]
+	v.hdr.SetIovlen(k)
+	n, _, e := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.hdr)), syscall.MSG_NOSIGNAL)
+	return int(n), e
+}
+
+// peer is where the kernel writes the address of an accepted connection.
+type peer struct {
+	raw unix.RawSockaddrAny
+	len uint32
+}
+
+func (p *peer) accept(fd int32) (int, syscall.Errno) {
+	p.len = unix.SizeofSockaddrAny
+	n, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&p.raw)), uintptr(unsafe.Pointer(&p.len)), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+	return int(n), e
+}
+
+// address is invalid (the zero AddrPort) for a unix socket's peer.
+func (p *peer) address() netip.AddrPort {
+	switch p.raw.Addr.Family {
+	case unix.AF_INET:
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(&p.raw))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), bigEndian(a.Port))
+	case unix.AF_INET6:
+		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(&p.raw))
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), bigEndian(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func bigEndian(port uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return uint16(b[0])<<8 | uint16(b[1])
+}
+
+// pollNow asks epoll without blocking and without leaving the Go scheduler.
+func pollNow(epoll int, events []unix.EpollEvent) int {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if e != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+func closeFD(fd int32) {
+	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
+}

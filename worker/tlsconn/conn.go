@@ -1,0 +1,207 @@
+package tlsconn
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"time"
+
+	"github.com/proxyd/proxyd/worker/loop"
+)
+
+const (
+	recordHeader = 5
+	// RFC 8446 section 5.2: a protected record is at most this long. TLS 1.2
+	// allows 2048 over 2^14 (RFC 5246 section 6.2.3).
+	maxRecord = recordHeader + 16384 + 2048
+)
+
+// A Conn is TLS over a loop.Conn. It is used by one coroutine at a time and
+// owns the connection below.
+type Conn struct {
+	raw *loop.Conn
+	tls *tls.Conn
+
+	task     *loop.Task // waits during the handshake; nil after it
+	deadline int64
+
+	in         []byte // received, not yet given to tls
+	start      int    // in[start:] is undelivered
+	recordLeft int    // bytes of the present record not yet given to tls
+	rawEnd     bool   // the socket is at its end
+	more       bool   // tls may hold plaintext that the last read had no room for
+
+	out []byte // encrypted, not yet taken by the socket
+}
+
+// Client returns the client side of a TLS connection over raw.
+func Client(raw *loop.Conn, config *tls.Config) *Conn {
+	c := &Conn{raw: raw, in: make([]byte, 0, maxRecord)}
+	c.tls = tls.Client((*adapter)(c), config)
+	return c
+}
+
+// Raw returns the connection below, for waiting on it.
+func (c *Conn) Raw() *loop.Conn { return c.raw }
+
+// Handshake runs the handshake in t's coroutine.
+func (c *Conn) Handshake(t *loop.Task, deadline int64) error {
+	c.task, c.deadline = t, deadline
+	err := c.tls.Handshake()
+	for err == nil && len(c.out) > 0 {
+		if err = c.Flush(); err == loop.ErrAgain {
+			err = t.WaitAny(deadline, c.raw, nil)
+		}
+	}
+	c.task = nil
+	return err
+}
+
+// TryRead reads plaintext into b, which best has room for a whole record
+// (16 KiB). It returns loop.ErrAgain if there is none yet, io.EOF after the
+// peer's close_notify, and io.ErrUnexpectedEOF if the peer closed without one,
+// which may be an attacker's truncation (RFC 8446 section 6.1).
+func (c *Conn) TryRead(b []byte) (int, error) {
+	n, err := c.tls.Read(b)
+	c.more = n == len(b)
+	if len(c.out) > 0 { // an answer to a key update
+		if ferr := c.Flush(); ferr != nil && ferr != loop.ErrAgain {
+			return n, ferr
+		}
+	}
+	switch {
+	case n > 0:
+		return n, nil
+	case err == errAgain:
+		return 0, loop.ErrAgain
+	case err == io.EOF && c.rawEnd:
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// TryWrite encrypts all of b and sends what the socket takes; the rest is kept
+// until Flush. While something is kept it returns loop.ErrAgain and takes
+// nothing.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	if err := c.Flush(); err != nil {
+		return 0, err
+	}
+	return c.tls.Write(b)
+}
+
+// Flush sends what is kept; loop.ErrAgain says that some still is.
+func (c *Conn) Flush() error {
+	for len(c.out) > 0 {
+		n, err := c.raw.TryWrite(c.out)
+		c.out = c.out[:copy(c.out, c.out[n:])]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unsent reports whether encrypted bytes wait for Flush.
+func (c *Conn) Unsent() bool { return len(c.out) > 0 }
+
+// Readable reports whether TryRead may make progress.
+func (c *Conn) Readable() bool { return c.more || c.start < len(c.in) || c.raw.Readable() }
+
+// State describes the connection; see tls.Conn.ConnectionState.
+func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
+
+// Close sends close_notify if the socket takes it at once, and closes.
+func (c *Conn) Close() {
+	if c.raw.Open() {
+		_ = c.tls.Close()
+		c.raw.Close()
+	}
+}
+
+// adapter is what tls.Conn sees of a Conn.
+type adapter Conn
+
+// again is the temporary error that tls.Conn does not remember.
+type again struct{}
+
+func (again) Error() string   { return loop.ErrAgain.Error() }
+func (again) Timeout() bool   { return true }
+func (again) Temporary() bool { return true }
+
+var errAgain error = again{}
+
+// Read gives tls bytes of one record only.
+func (a *adapter) Read(p []byte) (int, error) {
+	for {
+		have := a.in[a.start:]
+		if a.recordLeft == 0 && len(have) >= recordHeader {
+			a.recordLeft = recordHeader + int(binary.BigEndian.Uint16(have[3:]))
+		}
+		if n := min(len(p), len(have), a.recordLeft); n > 0 {
+			copy(p, have[:n])
+			a.start += n
+			a.recordLeft -= n
+			return n, nil
+		}
+		if err := a.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// fill receives once into the free part of in.
+func (a *adapter) fill() error {
+	a.in = a.in[:copy(a.in, a.in[a.start:])]
+	a.start = 0
+	for {
+		n, err := a.raw.TryRead(a.in[len(a.in):cap(a.in)])
+		switch {
+		case err == nil:
+			a.in = a.in[:len(a.in)+n]
+			return nil
+		case err == io.EOF:
+			a.rawEnd = true
+			return err
+		case err != loop.ErrAgain:
+			return err
+		case a.task == nil:
+			return errAgain
+		}
+		if err := a.task.WaitAny(a.deadline, a.raw, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// Write takes all of p, at once or for later.
+func (a *adapter) Write(p []byte) (int, error) {
+	sent := 0
+	for len(a.out) == 0 && sent < len(p) {
+		n, err := a.raw.TryWrite(p[sent:])
+		sent += n
+		if err == loop.ErrAgain {
+			break
+		}
+		if err != nil {
+			return sent, err
+		}
+	}
+	a.out = append(a.out, p[sent:]...)
+	return len(p), nil
+}
+
+func (a *adapter) Close() error {
+	a.raw.Close()
+	return nil
+}
+
+// The rest of net.Conn. Deadlines are the coroutine's; addresses are not asked
+// for by crypto/tls.
+
+func (a *adapter) LocalAddr() net.Addr              { return nil }
+func (a *adapter) RemoteAddr() net.Addr             { return nil }
+func (a *adapter) SetDeadline(time.Time) error      { return nil }
+func (a *adapter) SetReadDeadline(time.Time) error  { return nil }
+func (a *adapter) SetWriteDeadline(time.Time) error { return nil }
