@@ -40,15 +40,14 @@ var arrows = map[string][]string{
 // library, and for no one if it is of a module.
 var importers = map[string][]string{
 	"unsafe":                            {"internal/shm", "worker/loop"},
+	"github.com/agext/levenshtein":      {"internal/config"},
 	"github.com/alecthomas/kong":        {"cmd/proxyd"},
-	"github.com/cloudflare/tableflip":   {"supervisor"},
 	"github.com/coreos/go-systemd/v22/": {"supervisor/sysd"},
 	"github.com/hashicorp/hcl/v2":       {"internal/config"},
 	"github.com/hashicorp/hcl/v2/":      {"internal/config"},
 	"github.com/zclconf/go-cty/":        {"internal/config"},
 	"github.com/zeebo/xxh3":             {"internal/shm"},
 	"golang.org/x/sys/unix":             {"cmd/proxyd", "supervisor", "supervisor/", "worker", "worker/", "lb", "internal/"},
-	"github.com/google/go-cmp/":         {},
 	"github.com/rogpeppe/go-internal/":  {},
 	"go.uber.org/goleak":                {},
 	"net/http":                          {"cmd/proxyd", "supervisor/admin"},

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,21 +83,23 @@ func (b *board) windows() int { return min(sceneWindows, 1<<24/b.keys) }
 
 func (b *board) now() int64 { return shm.Now() * b.speed }
 
-// apart is hashes that share no cell of the sketch: then it is exact as well.
+// apart is hashes of keys. If they are few, no two of them share a cell of the
+// sketch: then it is exact as well.
 func apart(l *Limiter, n int) []uint64 {
 	taken := make(map[*atomic.Uint64]bool)
-	var hashes []uint64
-next:
+	hashes := make([]uint64, 0, n)
+	var key []byte
 	for k := 0; len(hashes) < n; k++ {
-		hash := l.hasher.Hash(fmt.Appendf(nil, "client-%d", k))
-		cells := l.sketch.find(hash)
-		for _, c := range cells {
-			if n <= 1000 && taken[c] {
-				continue next
+		key = fmt.Appendf(key[:0], "client-%d", k)
+		hash := l.hasher.Hash(key)
+		if n <= 1000 {
+			cells := l.sketch.find(hash)
+			if slices.ContainsFunc(cells[:], func(c *atomic.Uint64) bool { return taken[c] }) {
+				continue
 			}
-		}
-		for _, c := range cells {
-			taken[c] = true
+			for _, c := range cells {
+				taken[c] = true
+			}
 		}
 		hashes = append(hashes, hash)
 	}
@@ -274,7 +277,7 @@ func TestKilledWriters(t *testing.T) {
 // requests they can have had in hand.
 func killAtRandom(t *testing.T, seg *shm.Segment, name string) uint64 {
 	t.Helper()
-	const deaths = 60
+	const deaths = 30
 	writers := make([]writer, 3)
 	for i := range deaths + len(writers) {
 		w := &writers[i%len(writers)]

@@ -49,7 +49,7 @@ import (
 // whole windows between two adjacent instructions: its write may then count as one
 // request too many in the later window, or wipe out a count if the slot that it
 // overwrites has the very key and count that it had. A worker that stops for ten
-// seconds is replaced, and windows are a second or longer.
+// seconds is replaced, and windows from the configuration last a second or more.
 
 const (
 	bucketWords  = 8

@@ -26,58 +26,62 @@ type home struct {
 func enter(dir string) (*home, error) {
 	h := &home{dir: dir}
 	// Whoever ends removes the lock file and perhaps the folder while we are at
-	// it; then what we locked is not what others will find, and we try again.
-	for range 100 {
-		ok, err := h.tryEnter()
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+	// it; then what we hold is not what others will find, and we try again.
+	var err error
+	for range 1000 {
+		var again bool
+		if again, err = h.tryEnter(); err == nil {
 			return h, nil
+		} else if !again {
+			break
 		}
 	}
-	return nil, fmt.Errorf("lock %s: others come and go too fast", dir)
+	return nil, err
 }
 
-func (h *home) tryEnter() (bool, error) {
+// tryEnter says whether it is of use to try again after its error.
+func (h *home) tryEnter() (again bool, err error) {
 	made, err := makeDir(h.dir)
+	h.made = h.made || made
 	if err == nil {
 		err = checkOwner(h.dir)
 	}
 	if err != nil {
-		return false, fmt.Errorf("state directory %s: %w (choose another: supervisor { state_dir = \"/path\" })", h.dir, err)
+		again = errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist)
+		return again, fmt.Errorf("state directory %s: %w (choose another: supervisor { state_dir = \"/path\" })", h.dir, err)
 	}
-	h.made = h.made || made
 	path := filepath.Join(h.dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
 	if err != nil {
-		return false, fmt.Errorf("lock: %w", err)
+		return errors.Is(err, fs.ErrNotExist), fmt.Errorf("lock: %w", err)
 	}
+	if again, err := lockAs(f, path); err != nil {
+		f.Close()
+		return again, err
+	}
+	h.lock = f
+	return false, nil
+}
+
+// lockAs locks f, the file at path, and puts our number into it.
+func lockAs(f *os.File, path string) (again bool, err error) {
 	fl := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &fl); err != nil {
-		defer f.Close()
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 			return false, fmt.Errorf("already running as pid %s (it holds %s)", readPid(path), path)
 		}
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if !sameFile(f, path) {
-		f.Close()
-		return false, nil
+		return true, fmt.Errorf("lock %s: somebody removes it again and again", path)
 	}
 	if err := f.Truncate(0); err != nil {
-		f.Close()
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		f.Close()
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
-	h.lock = f
-	return true, nil
+	return false, nil
 }
 
 // leave removes what enter made and lets go of the lock.

@@ -116,7 +116,7 @@ func (s *supervisor) act(w *worker, a action) {
 	case sendCommit:
 		s.send(w, handoff.Commit, handoff.CommitBody{Config: w.offer})
 	case settle:
-		w.offer, w.beat = 0, w.since
+		w.offer = 0
 	case sendDrain:
 		s.send(w, handoff.Drain, handoff.DrainBody{Hard: s.config.Supervisor.DrainTimeout})
 	case quit:
@@ -130,7 +130,7 @@ func (s *supervisor) act(w *worker, a action) {
 
 func (s *supervisor) sendAbort(w *worker) {
 	s.send(w, handoff.Abort, handoff.AbortBody{Config: w.offer})
-	w.queue, w.offer, w.beat, w.refusal = nil, 0, w.since, refusal{}
+	w.queue, w.offer, w.refusal = nil, 0, refusal{}
 }
 
 // send sends a message to w. A worker that cannot be told things is lost.

@@ -228,7 +228,7 @@ func (c *control) commit(m handoff.Message) error {
 	if err := c.install(); err != nil {
 		return c.refuse(m, body.Config, err)
 	}
-	return c.channel.Send(handoff.Committed, c.generation, handoff.CommittedBody{Config: body.Config})
+	return c.channel.Send(handoff.Committed, c.generation, handoff.CommittedBody(body))
 }
 
 // drain takes no more connections, closes the idle ones after soft and all after

@@ -107,10 +107,7 @@ func (x *exchange) readHead() bool {
 			err = x.t.WaitAny(deadline, &x.c.Conn, nil)
 		}
 		if timedOut(err) && x.have > 0 {
-			x.begin()
-			x.last = true
-			x.req.Reset()
-			x.reply(408, nil)
+			x.refuse(errHeadTimeout)
 		}
 		if err != nil {
 			return false
@@ -119,17 +116,21 @@ func (x *exchange) readHead() bool {
 	}
 }
 
-// refuse answers a head that is no valid request.
+var errHeadTimeout = &http1.Error{Status: 408, Reason: "head not complete in time"}
+
+// refuse answers a head that is no valid request, or not complete in time.
+// Nothing in it is to be trusted, so the connection ends.
 func (x *exchange) refuse(err error) {
 	status := 400
 	var e *http1.Error
 	if errors.As(err, &e) {
 		status = e.Status
 	}
-	x.w.log.Debug("bad request", "listener", x.c.listener.service.config.Name, "client", x.c.peer, "status", status, "reason", err)
+	x.req.Reset()
+	x.headLen, x.have = 0, 0
 	x.begin()
+	x.w.log.Debug("bad request", "listener", x.service.config.Name, "client", x.c.peer, "status", status, "reason", err)
 	x.last = true
-	x.req.Reset() // nothing in it is to be trusted
 	x.reply(status, nil)
 	x.linger()
 }

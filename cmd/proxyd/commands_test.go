@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +37,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"hammer":   cmdHammer,
 	"exits":    cmdExits,
 	"read":     cmdRead,
+	"vanish":   cmdVanish,
 	"workers":  cmdWorkers,
 }
 
@@ -287,6 +289,19 @@ func cmdRead(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: read VARIABLE FILE")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// cmdVanish waits until files are gone.
+func cmdVanish(ts *testscript.TestScript, neg bool, args []string) {
+	mustNotNegate(ts, neg, "vanish")
+	for _, name := range args {
+		if !within(patience, func() bool {
+			_, err := os.Stat(ts.MkAbs(name))
+			return errors.Is(err, fs.ErrNotExist)
+		}) {
+			ts.Fatalf("vanish: %s is still there after %v", name, patience)
+		}
+	}
 }
 
 // cmdWorkers prints the process ids of the workers by slot, one a line.

@@ -30,8 +30,8 @@ func (s screen) show(t *stage) {
 	s.line("Paste into another terminal:")
 	s.line("")
 	s.paste("balancing", fmt.Sprintf("for i in 1 2 3 4; do curl -s %s; done", url))
-	s.paste("limit, one request a second for each appid: the second gets a 429",
-		fmt.Sprintf("for i in 1 2; do curl -si -H 'appid: demo' %s; echo; done", url))
+	s.paste("limit, one request a second for each appid: the next gets a 429",
+		fmt.Sprintf("for i in 1 2 3; do curl -s -o /dev/null -D - -H 'appid: demo' %s; done", url))
 	s.paste("status", fmt.Sprintf("%s status --state-dir %s", s.program, t.stateDir))
 	s.paste("reload: allow five a second", fmt.Sprintf("sed -i s,1/s,5/s, %s && kill -HUP %d", t.config, t.proxy.pid()))
 	s.line("Health: type %s or %s and Enter here to kill that origin, and again to bring it back.", p.bold("1"), p.bold("2"))

@@ -1,11 +1,18 @@
 package config
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the expected diagnostics anew")
@@ -43,4 +50,287 @@ func TestBad(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestShipped(t *testing.T) {
+	_, c, err := Load("../../proxy.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := c.RateLimits[0].Key
+	if key == nil {
+		t.Fatal("the rate limit has no key")
+	}
+	c.RateLimits[0].Key = nil
+	limit := &RateLimit{Name: "per_app", Max: 1, Window: time.Second, Keys: 1_000_000, Headers: true}
+	one := &Upstream{
+		Name:    "one",
+		Servers: []Server{{"1.1.1.1:443", 1}, {"1.0.0.1:443", 1}},
+		Policy:  "round_robin",
+		Host:    "one.one.one.one",
+		TLS:     &TLS{SNI: "one.one.one.one", Verify: true},
+		Health:  &Health{Kind: "tcp", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1},
+		Timeouts: UpstreamTimeouts{
+			Connect: 3 * time.Second, TLS: 5 * time.Second, FirstByte: time.Minute, BodyIdle: time.Minute, Idle: time.Minute,
+		},
+		Limits: UpstreamLimits{Idle: 128},
+	}
+	dir := DefaultStateDir()
+	want := &Config{
+		Path: "../../proxy.hcl",
+		Supervisor: Supervisor{
+			StateDir: dir, PIDFile: dir + "/proxyd.pid", AdminSocket: dir + "/admin.sock",
+			ReadyTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second,
+		},
+		Listeners: []*Listener{{
+			Name:      "web",
+			Addresses: []Address{{"tcp", "0.0.0.0:6188", "0.0.0.0:6188"}},
+			Timeouts: ListenerTimeouts{
+				Header: 10 * time.Second, BodyIdle: 30 * time.Second, Idle: 75 * time.Second, Write: time.Minute,
+			},
+			Limits: ListenerLimits{HeaderBytes: 32 << 10, Headers: 128},
+			Routes: []*Route{{Name: "all", Upstream: one, RateLimits: []*RateLimit{limit}}},
+		}},
+		Upstreams:  []*Upstream{one},
+		RateLimits: []*RateLimit{limit},
+	}
+	if diff := cmp.Diff(want, c, cmp.AllowUnexported(Address{})); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+// TestFull loads testdata/good/full.hcl, which sets everything that is built.
+func TestFull(t *testing.T) {
+	t.Setenv("PROXYD_TEST_HOST", "api.example.com")
+	b, c, err := Load("testdata/good/full.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := filepath.Abs("testdata/good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSupervisor := Supervisor{
+		Workers: 3, PIDFile: "/run/proxyd/pid", StateDir: folder + "/state", AdminSocket: folder + "/state/admin.sock",
+		Log: folder + "/proxyd.log", ReadyTimeout: 5 * time.Second, DrainTimeout: 90 * time.Second,
+	}
+	if c.Supervisor != wantSupervisor {
+		t.Errorf("got %+v; want %+v", c.Supervisor, wantSupervisor)
+	}
+	l := c.Listeners[0]
+	var names []string
+	for _, a := range l.Addresses {
+		names = append(names, a.String()+" "+a.Name())
+	}
+	wantNames := []string{
+		"systemd:https l.systemd.https", ":8443 l.tcp6.--.8443", "127.0.0.1:8080 l.tcp4.127.0.0.1.8080",
+		"unix:/run/proxyd/web.sock l.unix.-run-proxyd-web.sock",
+	}
+	if diff := cmp.Diff(wantNames, names); diff != "" {
+		t.Errorf("addresses: want -, got +:\n%s", diff)
+	}
+	wantLimits := ListenerLimits{HeaderBytes: 64 << 10, Headers: 100, Body: 10 << 20, Connections: 1000, RequestsPerConnection: 500}
+	if l.Limits != wantLimits {
+		t.Errorf("got %+v; want %+v", l.Limits, wantLimits)
+	}
+	wantTimeouts := ListenerTimeouts{Header: time.Second, BodyIdle: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second}
+	if l.Timeouts != wantTimeouts {
+		t.Errorf("got %+v; want %+v", l.Timeouts, wantTimeouts)
+	}
+	ca, err := os.ReadFile("testdata/good/ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUpstream := &Upstream{
+		Name: "api",
+		Servers: []Server{
+			{"10.0.0.1:443", 1},
+			{"[2001:db8::1]:443", 1},
+			{"10.0.0.2:443", 2},
+			{"unix:/run/api.sock", 1},
+		},
+		Policy: "round_robin",
+		Host:   "api.example.com:8443",
+		TLS:    &TLS{SNI: "api.example.com", CA: ca, Verify: true},
+		Health: &Health{Kind: "tcp", Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
+		Timeouts: UpstreamTimeouts{
+			Connect: time.Second, TLS: 2 * time.Second, FirstByte: 3 * time.Second, BodyIdle: 4 * time.Second, Idle: 5 * time.Second,
+		},
+		Limits: UpstreamLimits{Idle: 64},
+	}
+	if diff := cmp.Diff(wantUpstream, c.Upstreams[0]); diff != "" {
+		t.Errorf("upstream: want -, got +:\n%s", diff)
+	}
+	r := c.RateLimits[0]
+	if r.Max != 600 || r.Window != time.Minute || r.Keys != 5000 || r.Headers {
+		t.Errorf("got %+v; want 600 per minute, 5000 keys, no headers", r)
+	}
+	if route := l.Routes[0]; route.Upstream != c.Upstreams[0] || len(route.RateLimits) != 2 || route.RateLimits[1] != r {
+		t.Errorf("got %+v; want the upstream and both limits", route)
+	}
+	sameInWorker(t, b, c)
+}
+
+// sameInWorker holds that the encoded bundle parses to c where neither files
+// nor environment are.
+func sameInWorker(t *testing.T, b *Bundle, c *Config) {
+	t.Helper()
+	t.Setenv("PROXYD_TEST_HOST", "changed")
+	t.Setenv("XDG_RUNTIME_DIR", "/changed")
+	t.Chdir(t.TempDir())
+	decoded, err := DecodeBundle(b.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := decoded.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().Type() == reflect.TypeFor[*Expr]() }, cmp.Ignore())
+	if diff := cmp.Diff(c, again, cmp.AllowUnexported(Address{}), ignore); diff != "" {
+		t.Errorf("supervisor -, worker +:\n%s", diff)
+	}
+	if b.Digest() != decoded.Digest() {
+		t.Error("the digest of the decoded bundle differs")
+	}
+}
+
+func TestDigestFollowsWhatIsRead(t *testing.T) {
+	text := `
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+  host    = file("host")
+}
+`
+	folder := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	digest := func() [32]byte {
+		b, _, err := Load(filepath.Join(folder, "proxy.hcl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.Digest()
+	}
+	write("proxy.hcl", text)
+	write("host", "one\n")
+	first := digest()
+	if second := digest(); second != first {
+		t.Error("the digest changed though nothing else did")
+	}
+	write("host", "two\n")
+	if second := digest(); second == first {
+		t.Error("the digest did not follow a change of the file")
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	folder := t.TempDir()
+	fifo := filepath.Join(folder, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(folder, "missing"), folder, fifo, "/dev/zero"} {
+		_, _, err := Load(path)
+		var list Errors
+		if !errors.As(err, &list) || len(list) != 1 || list[0].File != path {
+			t.Errorf("%s: got %v; want one mistake", path, err)
+		}
+	}
+}
+
+func TestDecodeBundleRefuses(t *testing.T) {
+	for _, data := range []string{"", "{", "{}", `{"version":2}`, strings.Repeat(" ", 2*maxBundle+1)} {
+		if _, err := DecodeBundle([]byte(data)); err == nil {
+			t.Errorf("%.20q: got no error", data)
+		}
+	}
+	b, err := DecodeBundle([]byte(`{"version":1,"text":"YSA9IGZpbGUoIi9ldGMvcGFzc3dkIik="}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Parse(); err == nil {
+		t.Error("got a Config from a bundle without listener")
+	}
+}
+
+// TestErrorsAsJSON holds the names that editors and CI read.
+func TestErrorsAsJSON(t *testing.T) {
+	_, _, err := Load("testdata/bad/unknown_argument.hcl")
+	var list Errors
+	if !errors.As(err, &list) {
+		t.Fatalf("got %v; want Errors", err)
+	}
+	got, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"file":"testdata/bad/unknown_argument.hcl","line":2,"column":3,"length":6,"caret":2,` +
+		`"summary":"Unsupported argument",` +
+		`"detail":"An argument named \"adress\" is not expected here. Did you mean \"address\"?",` +
+		`"source_line":"  adress = \":8080\""}]`
+	if string(got) != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+}
+
+func TestTooManyMistakes(t *testing.T) {
+	_, _, err := load(t, strings.Repeat("nonsense {}\n", maxMistakes+10))
+	var list Errors
+	if !errors.As(err, &list) || len(list) != maxMistakes+1 {
+		t.Fatalf("got %d mistakes; want %d", len(list), maxMistakes+1)
+	}
+	if last := list[maxMistakes]; !strings.Contains(last.Detail, "are not shown") {
+		t.Errorf("got %q; want how many are not shown", last.Detail)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/bad/*.hcl", "testdata/good/*.hcl", "../../proxy.hcl"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	s := subject{}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		b := &Bundle{data: bundleData{Path: []byte("fuzz.hcl"), Folder: []byte("/"), Text: text}}
+		c, err := b.Parse()
+		if (c == nil) == (err == nil) {
+			t.Fatalf("got %v and %v; want one of them", c, err)
+		}
+		if err != nil {
+			list := err.(Errors)
+			if shown := list.Error(); len(list) == 0 || strings.ContainsAny(shown, "\x00\x1b\r") {
+				t.Fatalf("got unprintable or empty mistakes: %q", shown)
+			}
+			return
+		}
+		for _, l := range c.Listeners {
+			if len(l.Addresses) == 0 || len(l.Routes) == 0 || l.Routes[0].Upstream == nil || len(l.Routes[0].Upstream.Servers) == 0 {
+				t.Fatalf("got an incomplete listener %+v", l)
+			}
+		}
+		for _, r := range c.RateLimits {
+			if r.Max < 1 || r.Window <= 0 {
+				t.Fatalf("got rate limit %+v", r)
+			}
+			var buf []byte
+			r.Key.Eval(s, &buf)
+		}
+	})
 }

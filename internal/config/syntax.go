@@ -67,8 +67,11 @@ func (m *mistakes) survey(tokens hclsyntax.Tokens) bool {
 				operators -= top.operators
 				levels = levels[:len(levels)-1]
 			}
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion, hclsyntax.TokenStar:
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion:
 			top.operators++
+			operators++
+		case hclsyntax.TokenStar: // [*] recurses outside of its brackets
+			levels[max(len(levels)-2, 0)].operators++
 			operators++
 		case hclsyntax.TokenComma, hclsyntax.TokenEqual: // a new expression begins
 			operators -= top.operators

@@ -37,6 +37,7 @@ type HelloBody struct {
 // ListenBody is the body of Listen: the names of its descriptors, in order.
 // A name is config.Address.Name of the address that the descriptor is bound to.
 // A worker keeps them all and accepts on those its configuration in force names.
+// It is sent every one once: all of them at its start, then what a reload adds.
 type ListenBody struct {
 	Names []string `json:"names"`
 }
@@ -78,12 +79,15 @@ type CommitBody struct {
 	Config uint64 `json:"config"`
 }
 
-// AbortBody is the body of Abort.
+// AbortBody is the body of Abort. The worker also closes the listeners that came
+// for the configuration it forgets.
 type AbortBody struct {
 	Config uint64 `json:"config"`
 }
 
-// CommittedBody is the body of Committed.
+// CommittedBody is the body of Committed. By then the worker has accepted what
+// was queued on listeners that the configuration no longer names, and has closed
+// them: once all workers have said so the supervisor ends them.
 type CommittedBody struct {
 	Config uint64 `json:"config"`
 }
@@ -92,7 +96,8 @@ type CommittedBody struct {
 type BeatBody struct{}
 
 // DrainBody is the body of Drain: idle connections may stay for Soft, and
-// nothing stays after Hard. Zero is at once.
+// nothing stays after Hard. Zero is at once. The worker accepts what is queued
+// and closes its listeners at once: the supervisor has closed its own.
 type DrainBody struct {
 	Soft time.Duration `json:"soft"` // nanoseconds
 	Hard time.Duration `json:"hard"` // nanoseconds

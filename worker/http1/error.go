@@ -25,8 +25,7 @@ var (
 	errLength        = bad("content-length is not a number below 2^63")
 	errTwoLengths    = bad("more than one content-length")
 	errBothFramings  = bad("content-length and transfer-encoding together")
-	errCoding        = bad("last transfer coding is not chunked")
-	errTwoCodings    = bad("chunked more than once")
+	errCoding        = bad("transfer coding that is not chunked, once and last")
 	errCoding10      = bad("transfer-encoding in HTTP/1.0")
 	errOtherCoding   = &Error{501, "transfer coding other than chunked"}
 	errOption        = bad("connection option is not a token")

@@ -123,9 +123,12 @@ func equalToken(b []byte, s string) bool {
 // parse reads the field line at b[i:] into f and returns where the next line
 // starts, 0 if this one is not complete.
 func (f *Field) parse(b []byte, i int) (next int, err *Error) {
-	colon := i
-	for colon < len(b) && class[b[colon]]&inToken != 0 {
-		colon++
+	colon := len(b)
+	for j, c := range b[i:] {
+		if class[c]&inToken == 0 {
+			colon = i + j
+			break
+		}
 	}
 	if colon == len(b) {
 		return 0, nil

@@ -217,7 +217,7 @@ func framing(f *Field, again bool, length *int64, chunked *bool) *Error {
 			return errBothFramings
 		}
 		if again {
-			return errTwoCodings
+			return errCoding
 		}
 		*chunked = true
 		return checkCoding(f.Value)
@@ -242,24 +242,15 @@ func checkCoding(list []byte) *Error {
 	if equalFold(list, "chunked") {
 		return nil
 	}
-	others := 0
-	for {
-		coding, rest := member(list)
-		if rest == nil {
-			if !equalFold(coding, "chunked") {
-				return errCoding
-			}
-			if others == 0 {
-				return errCoding // blanks or commas around it
-			}
-			return errOtherCoding
+	var coding []byte
+	for more := true; more; {
+		coding, list = member(list)
+		more = list != nil
+		if !isToken(coding) || more == equalFold(coding, "chunked") {
+			return errCoding
 		}
-		if equalFold(coding, "chunked") {
-			return errTwoCodings
-		}
-		others++
-		list = rest
 	}
+	return errOtherCoding
 }
 
 // maxForwards reads Max-Forwards, which has a meaning for two methods only.

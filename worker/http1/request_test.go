@@ -160,7 +160,7 @@ func TestRequestRefused(t *testing.T) {
 		{post + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400},
 		{post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 		{post + "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-		{post + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
+		{post + "Transfer-Encoding: gzip, br , Chunked\r\n\r\n", 501},
 		{post + "Transfer-Encoding:\r\n chunked\r\n\r\n", 400},
 		{"POST /k HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 
@@ -204,9 +204,6 @@ func TestRequestRefused(t *testing.T) {
 			var r Request
 			n, err := parsePieces(test.head, step, func(b []byte) (int, error) { return r.Parse(b, &testLimits) })
 			got := statusOf(err)
-			if test.status == 400 && got == 501 && strings.Contains(test.head, "Transfer-Encoding: ,chunked") {
-				got = 400 // an empty coding before chunked: either will do
-			}
 			if got != test.status || n != 0 {
 				t.Errorf("%.90q by %d: got %d bytes, status %d (%v); want status %d", test.head, step, n, got, err, test.status)
 			}

@@ -1,0 +1,203 @@
+package config
+
+import (
+	"fmt"
+	"testing"
+)
+
+// A subject is a request with the fields it holds; all else is missing.
+type subject map[string][]byte
+
+func (s subject) Value(v Var, name string) []byte {
+	if v == Header || v == Query || v == Cookie {
+		return s[fmt.Sprint(int(v))+name]
+	}
+	return s[fmt.Sprint(int(v))]
+}
+
+func set(v Var, name, value string) (string, []byte) {
+	return fmt.Sprint(int(v)) + name, []byte(value)
+}
+
+// compileKey compiles an expression as the key of a rate limit.
+func compileKey(t testing.TB, expr string) *Expr {
+	t.Helper()
+	t.Setenv("PROXYD_TEST_SET", "value")
+	_, c, err := load(t, fmt.Sprintf(`
+locals {
+  app  = lower(request.header["appid"])
+  word = "Word"
+}
+listener "web" {
+  address = ":8080"
+  route "all" { upstream = "one" }
+}
+upstream "one" {
+  servers = ["10.0.0.1:80"]
+}
+rate_limit "a" {
+  key  = %s
+  rate = "1/s"
+}
+`, expr))
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	return c.RateLimits[0].Key
+}
+
+func TestEval(t *testing.T) {
+	s := subject{}
+	for _, f := range []struct {
+		v           Var
+		name, value string
+	}{
+		{Header, "appid", "ACME"},
+		{Header, "empty", ""},
+		{Cookie, "Session", "c00kie"},
+		{Query, "a", "1"},
+		{Method, "", "GET"},
+		{Scheme, "", "https"},
+		{Host, "", "example.com"},
+		{Path, "", "/v1/x"},
+		{URI, "", "/v1/x?a=1"},
+		{ClientIP, "", "192.0.2.1"},
+		{ClientPort, "", "4711"},
+		{ID, "", "id"},
+		{Proto, "", "HTTP/1.1"},
+		{ListenerName, "", "web"},
+		{RouteName, "", "all"},
+	} {
+		k, v := set(f.v, f.name, f.value)
+		s[k] = v
+	}
+	const null = "(null)"
+	cases := []struct{ expr, want string }{
+		{`request.header["appid"]`, "ACME"},
+		{`request.header["AppID"]`, "ACME"},
+		{`request.header.appid`, "ACME"},
+		{`request.header["none"]`, null},
+		{`request.header["empty"]`, ""},
+		{`request.cookie["Session"]`, "c00kie"},
+		{`request.cookie["session"]`, null},
+		{`request.query["a"]`, "1"},
+		{`request.method`, "GET"},
+		{`request.scheme`, "https"},
+		{`request.host`, "example.com"},
+		{`request.path`, "/v1/x"},
+		{`request.uri`, "/v1/x?a=1"},
+		{`request.id`, "id"},
+		{`request.proto`, "HTTP/1.1"},
+		{`client.ip`, "192.0.2.1"},
+		{`client.port`, "4711"},
+		{`listener.name`, "web"},
+		{`route.name`, "all"},
+		{`"constant"`, "constant"},
+		{`""`, ""},
+		{`5`, "5"},
+		{`-1.5`, "-1.5"},
+		{`true`, "true"},
+		{`local.app`, "acme"},
+		{`local.word`, "Word"},
+		{`upper(local.word)`, "WORD"},
+		{`upper(lower("äÄzZ@[` + "`" + `{"))`, "äÄZZ@[`{"},
+		{`lower(request.header["none"])`, null},
+		{`lower(request.header["empty"])`, ""},
+		{`coalesce(request.header["none"], request.header["empty"], "x")`, ""},
+		{`coalesce(request.header["none"], lower("X"))`, "x"},
+		{`coalesce(request.header["none"], null)`, null},
+		{`env("PROXYD_TEST_SET")`, "value"},
+		{`coalesce(env("PROXYD_TEST_UNSET"), "default")`, "default"},
+		{`"${request.host}-${client.ip}"`, "example.com-192.0.2.1"},
+		{`"${lower(request.header["appid"])}${upper(request.host)}${local.app}"`, "acmeEXAMPLE.COMacme"},
+		{`"a${request.header["none"]}b"`, null},
+		{`"${request.header["empty"]}${request.header["empty"]}"`, ""},
+		{`"${request.host}"`, "example.com"},
+		{`"${client.port}:${true}:${5}"`, "4711:true:5"},
+		{`"$${x} %%{y}"`, "${x} %{y}"},
+		{`"%{ if request.method == "GET" }r%{ else }w%{ endif }/${client.ip}"`, "r/192.0.2.1"},
+		{`request.method == "GET"`, "true"},
+		{`request.method != "GET"`, "false"},
+		{`request.header["none"] == null`, "true"},
+		{`null == request.header["empty"]`, "false"},
+		{`request.header["none"] == ""`, "false"},
+		{`request.header["empty"] == ""`, "true"},
+		{`request.header["none"] == request.header["nine"]`, "true"},
+		{`request.header["none"] != "x"`, "true"},
+		{`client.port == 4711`, "true"},
+		{`lower(request.header["appid"]) == lower("Acme")`, "true"},
+		{`lower(request.host) == upper(request.host)`, "false"},
+		{`"a" == "a" && 1 != 2`, "true"},
+		{`(request.method == "GET") == (request.path == "/")`, "false"},
+		{`!starts_with(request.path, "/v1/")`, "false"},
+		{`starts_with(request.header["none"], "")`, "false"},
+		{`ends_with(request.path, "/x") && client.ip == "192.0.2.1" || false`, "true"},
+		{`true || request.method == "x"`, "true"},
+		{`request.method == "x" || request.method == "y"`, "false"},
+		{`request.method == "GET" ? client.ip : null`, "192.0.2.1"},
+		{`request.method == "PUT" ? client.ip : null`, null},
+		{`request.method == "PUT" ? false : request.path == "/v1/x"`, "true"},
+		{`request.method == "PUT" ? false : request.path`, "/v1/x"},
+		{`true ? client.ip : "x"`, "192.0.2.1"},
+		{"<<EOT\nline ${client.ip}\nEOT\n", "line 192.0.2.1\n"},
+	}
+	var buf []byte
+	for _, c := range cases {
+		t.Run(c.expr, func(t *testing.T) {
+			e := compileKey(t, c.expr)
+			for range 2 { // the second time buf has room and old bytes
+				buf = buf[:0]
+				got := e.Eval(s, &buf)
+				if text := string(got); (got == nil) != (c.want == null) || got != nil && text != c.want {
+					t.Errorf("got %q (null: %v); want %q", text, got == nil, c.want)
+				}
+			}
+		})
+	}
+	if k, v := set(Header, "appid", "ACME"); string(s[k]) != string(v) {
+		t.Errorf("an evaluation changed the request: %q", s[k])
+	}
+}
+
+// one is a subject that allocates nothing.
+type one struct{ value []byte }
+
+func (o *one) Value(Var, string) []byte { return o.value }
+
+func TestEvalAllocatesNothing(t *testing.T) {
+	s := &one{[]byte("Value")}
+	for _, expr := range []string{
+		`request.header["appid"]`,
+		`request.header["a"] == "x" && request.header["b"] != null || !ends_with(client.ip, "1") ? client.ip : null`,
+		`"${lower(request.header["a"])}-${upper(coalesce(request.query["b"], "none"))}"`,
+		`request.method == "GET"`,
+	} {
+		e := compileKey(t, expr)
+		buf := make([]byte, 0, 64)
+		if n := testing.AllocsPerRun(100, func() {
+			buf = buf[:0]
+			e.Eval(s, &buf)
+		}); n != 0 {
+			t.Errorf("%s: got %v allocations; want 0", expr, n)
+		}
+	}
+}
+
+func BenchmarkEval(b *testing.B) {
+	s := &one{[]byte("Value")}
+	for _, expr := range []string{
+		`request.header["appid"]`,
+		`request.header["a"] == "x" && client.ip != "1" ? client.ip : null`,
+		`"${lower(request.header["a"])}-${client.ip}"`,
+	} {
+		e := compileKey(b, expr)
+		b.Run(expr, func(b *testing.B) {
+			buf := make([]byte, 0, 64)
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = buf[:0]
+				e.Eval(s, &buf)
+			}
+		})
+	}
+}
