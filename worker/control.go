@@ -191,7 +191,7 @@ func (c *control) compile(m handoff.Message, body handoff.PrepareBody) (*snapsho
 	if err != nil {
 		return nil, err
 	}
-	return compile(c.seg, parsed, body.Config, c.current)
+	return compile(c.seg, c.w.shared, parsed, body.Config, c.current)
 }
 
 // install puts the prepared snapshot in force.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"syscall"
 	"time"
@@ -215,7 +216,7 @@ func (x *exchange) noResponse(err error) error {
 	case err == io.EOF:
 		return errNoResponse
 	}
-	return err
+	return fmt.Errorf("read response: %w", err)
 }
 
 // relayInterim passes on the 1xx head at the front of from. HTTP/1.0 knows none.

@@ -49,7 +49,7 @@ type limit struct {
 
 // compile makes a snapshot of c, taking over from old (nil at first) the
 // upstreams that stay as they are.
-func compile(seg *shm.Segment, c *config.Config, number uint64, old *snapshot) (*snapshot, error) {
+func compile(seg *shm.Segment, shared *shm.Slot, c *config.Config, number uint64, old *snapshot) (*snapshot, error) {
 	s := &snapshot{number: number, config: c, services: make(map[string]*service)}
 	upstreams := make(map[*config.Upstream]*upstream)
 	for _, uc := range c.Upstreams {
@@ -62,7 +62,9 @@ func compile(seg *shm.Segment, c *config.Config, number uint64, old *snapshot) (
 	}
 	limits := make(map[*config.RateLimit]*limit)
 	for _, rc := range c.RateLimits {
-		l, err := limiter.New(seg, limiter.Rule{Name: rc.Name, Max: rc.Max, Window: rc.Window, Keys: rc.Keys})
+		l, err := limiter.New(seg, limiter.Rule{
+			Name: rc.Name, Max: rc.Max, Window: rc.Window, Keys: rc.Keys, SketchTakes: &shared.Counters[shm.SketchTakes],
+		})
 		if err != nil {
 			return nil, fmt.Errorf("rate_limit %q: %w", rc.Name, err)
 		}

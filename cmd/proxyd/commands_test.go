@@ -34,6 +34,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"get":      cmdGet,
 	"await":    cmdAwait,
 	"signal":   cmdSignal,
+	"reloads":  cmdReloads,
 	"hammer":   cmdHammer,
 	"exits":    cmdExits,
 	"read":     cmdRead,
@@ -231,31 +232,46 @@ func outputOf(ts *testscript.TestScript, command []string) string {
 	return string(out)
 }
 
-// cmdSignal sends a signal to the process whose id is in a file.
+// cmdSignal sends a signal to the processes whose ids are in a file.
 //
-//	signal [-n TIMES -every PAUSE] NAME PIDFILE
+//	signal NAME PIDFILE
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	mustNotNegate(ts, neg, "signal")
-	flags := flag.NewFlagSet("signal", flag.ContinueOnError)
-	times := flags.Int("n", 1, "")
-	every := flags.Duration("every", 100*time.Millisecond, "")
-	args = parse(ts, flags, args, 2, 2)
+	if len(args) != 2 {
+		ts.Fatalf("usage: signal NAME PIDFILE")
+	}
 	s := unix.SignalNum("SIG" + args[0])
 	if s == 0 {
 		ts.Fatalf("signal: there is no SIG%s", args[0])
 	}
-	ticker := time.NewTicker(*every)
-	defer ticker.Stop()
-	for i := range *times {
-		if i > 0 {
-			<-ticker.C
-		}
-		text := strings.TrimSpace(ts.ReadFile(args[1]))
+	for _, text := range strings.Fields(ts.ReadFile(args[1])) {
 		pid, err := strconv.Atoi(text)
 		if err != nil || pid < 2 {
 			ts.Fatalf("signal: %s holds %q; want a process id", args[1], text)
 		}
 		ts.Check(syscall.Kill(pid, s))
+	}
+}
+
+// cmdReloads puts files in the place of a configuration in turn and sends HUP
+// after each. Like an editor, it replaces the file as a whole.
+//
+//	reloads [-n TIMES] [-every PAUSE] PIDFILE CONFIGURATION FILE...
+func cmdReloads(ts *testscript.TestScript, neg bool, args []string) {
+	mustNotNegate(ts, neg, "reloads")
+	flags := flag.NewFlagSet("reloads", flag.ContinueOnError)
+	times := flags.Int("n", 10, "")
+	every := flags.Duration("every", 100*time.Millisecond, "")
+	args = parse(ts, flags, args, 3, 10)
+	files := args[2:]
+	fresh := ts.MkAbs(args[1] + ".new")
+	ticker := time.NewTicker(*every)
+	defer ticker.Stop()
+	for i := range *times {
+		ts.Check(os.WriteFile(fresh, []byte(ts.ReadFile(files[i%len(files)])), 0o644))
+		ts.Check(os.Rename(fresh, ts.MkAbs(args[1])))
+		cmdSignal(ts, false, []string{"HUP", args[0]})
+		<-ticker.C
 	}
 }
 

@@ -1,0 +1,178 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var kindNames = map[kind]string{
+	textKind: "text", pathKind: "path", hostKind: "host", durationKind: "duration", sizeKind: "size", countKind: "count",
+	autoKind: "auto", boolKind: "bool", choiceKind: "choice", rateKind: "rate", listKind: "list", expressionKind: "expression",
+}
+
+// TestReference holds docs/reference.md against the schema: the same arguments
+// with the same kinds and defaults, the same variables and functions, and the
+// same names that are not supported yet.
+func TestReference(t *testing.T) {
+	data, err := os.ReadFile("../../docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, unbuilt, ok := strings.Cut(string(data), "## Not supported yet")
+	if !ok {
+		t.Fatal("the reference does not say what is not supported yet")
+	}
+
+	var built, refused []string
+	addBlock(&built, &refused, &schema, "")
+	for name := range keyed(variables) {
+		for member, place := range variables[name] {
+			switch full := name + "." + member; {
+			case place.later:
+				refused = append(refused, full)
+			case place.named:
+				built = append(built, full+`["name"]`)
+			default:
+				built = append(built, full)
+			}
+		}
+	}
+	for name, f := range functions {
+		if f.later {
+			refused = append(refused, name)
+		} else {
+			built = append(built, name+"()")
+		}
+	}
+
+	compare(t, "built", built, documented(text))
+	var named []string
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(unbuilt, -1) {
+		named = append(named, m[1])
+	}
+	compare(t, "not supported yet", refused, named)
+}
+
+func keyed[V any](m map[string]V) map[string]V { return m }
+
+// addBlock lists what may stand in b.
+func addBlock(built, refused *[]string, b *block, in string) {
+	prefix := ""
+	if b.name != "" {
+		prefix = b.name + "."
+	}
+	addArgs(built, refused, b.args, prefix, b.name+in)
+	*refused = append(*refused, b.unbuilt...)
+	if len(b.unbuilt) > 0 {
+		*refused = append(*refused, b.name)
+	}
+	for i := range b.blocks {
+		inner := &b.blocks[i]
+		where := ""
+		if b.name != "" {
+			where = ", in " + b.name
+		}
+		if inner.later {
+			*refused = append(*refused, prefix+inner.name)
+			continue
+		}
+		*built = append(*built, "## "+inner.name+where)
+		addBlock(built, refused, inner, where)
+	}
+}
+
+func addArgs(built, refused *[]string, args []arg, prefix, section string) {
+	for _, a := range args {
+		name := strings.TrimPrefix(prefix, section+".") + a.name
+		if _, inner, ok := strings.Cut(prefix, "."); ok {
+			name = inner + a.name
+		}
+		switch {
+		case a.later:
+			*refused = append(*refused, prefix+a.name)
+		case a.kind == objectKind:
+			addArgs(built, refused, a.args, prefix+a.name+".", section)
+		default:
+			*built = append(*built, fmt.Sprintf("%s: %s %s = %s", section, kindNames[a.kind], name, defaultOf(a)))
+		}
+		*refused = append(*refused, a.unbuilt...)
+		if len(a.unbuilt) > 0 {
+			*refused = append(*refused, prefix+a.name)
+		}
+	}
+}
+
+func defaultOf(a arg) string {
+	switch {
+	case a.required:
+		return "required"
+	case a.kind == autoKind:
+		return "`\"auto\"`"
+	}
+	switch v := a.def.(type) {
+	case nil:
+		return ""
+	case time.Duration:
+		return "`" + formatDuration(v) + "`"
+	case int64:
+		if a.kind == sizeKind {
+			return "`" + formatSize(v) + "`"
+		}
+	}
+	return fmt.Sprintf("`%v`", a.def)
+}
+
+// documented lists what the tables of the reference name.
+func documented(text string) []string {
+	var list []string
+	section, table := "", ""
+	name := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		cells := strings.Split(line, " | ")
+		switch {
+		case strings.HasPrefix(line, "#"):
+			section, table = strings.TrimLeft(line, "# "), ""
+			if section == strings.ToLower(section) && section != "proxy.hcl" {
+				list = append(list, "## "+section)
+			}
+		case strings.HasPrefix(line, "| "):
+			first := strings.TrimPrefix(cells[0], "| ")
+			if !strings.HasPrefix(first, "`") {
+				table = first
+				continue
+			}
+			switch table {
+			case "argument":
+				def := strings.Trim(cells[2], " |")
+				list = append(list, fmt.Sprintf("%s: %s %s = %s", section, cells[1], strings.Trim(first, "`"), def))
+			case "variable":
+				list = append(list, strings.Trim(strings.TrimSuffix(first, " |"), "` |"))
+			case "function":
+				for _, m := range name.FindAllStringSubmatch(first, -1) {
+					f, _, _ := strings.Cut(m[1], "(")
+					list = append(list, f+"()")
+				}
+			}
+		}
+	}
+	return list
+}
+
+func compare(t *testing.T, what string, schema, docs []string) {
+	t.Helper()
+	for _, list := range []*[]string{&schema, &docs} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	if diff := cmp.Diff(schema, docs); diff != "" {
+		t.Errorf("%s: schema -, docs/reference.md +:\n%s", what, diff)
+	}
+}

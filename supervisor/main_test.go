@@ -1,0 +1,47 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain lets this binary play the parts that need a process of their own. A
+// supervisor under test starts it as a worker the way it starts any worker.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "worker":
+			os.Exit(scriptedWorker())
+		case "supervise": // CONFIG [daemon]
+			os.Exit(superviseMain(os.Args[2], len(os.Args) > 3))
+		case "activate": // what systemd does between fork and exec; CONFIG
+			os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+			os.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+			err := syscall.Exec("/proc/self/exe", []string{os.Args[0], "supervise", os.Args[2]}, os.Environ())
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(127)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// superviseMain is a command line with nothing but Run.
+func superviseMain(path string, daemon bool) int {
+	err := Run(Options{Config: path, Daemon: daemon, Build: "test", Exe: os.Getenv("TEST_EXE")})
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &exit):
+		fmt.Fprintln(os.Stderr, "not an ExitError:", err)
+		return 99
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return exit.Code
+}
