@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/proxyd/proxyd/internal/config"
@@ -86,13 +87,13 @@ func (s *supervisor) stepReload() bool {
 		return false
 	case r == nil:
 		s.beginReload()
-	case r.phase == waiting && !s.any(state.starts):
+	case r.phase == waiting && !s.any(func(w *worker) bool { return w.state.starts() }):
 		s.stage(r)
 	case r.phase == offering && r.refusal.text != "":
 		s.refuseReload(r.refusal)
-	case r.phase == offering && !s.any(is(staging)):
+	case r.phase == offering && !s.any(r.undecided):
 		s.commit(r)
-	case r.phase == switching && !s.any(is(committing)):
+	case r.phase == switching && !s.any(func(w *worker) bool { return w.state == committing }):
 		s.sockets.prune(s.config)
 		s.finishReload(result{OK: true, Text: s.active()})
 	default:
@@ -101,16 +102,11 @@ func (s *supervisor) stepReload() bool {
 	return true
 }
 
-func (s *supervisor) any(f func(state) bool) bool {
-	for _, w := range s.workers {
-		if f(w.state) {
-			return true
-		}
-	}
-	return false
-}
+// undecided tells whether w may still refuse: one that dies does so only when it
+// is known of what.
+func (r *reload) undecided(w *worker) bool { return w.offer == r.number && w.state != staged }
 
-func is(want state) func(state) bool { return func(s state) bool { return s == want } }
+func (s *supervisor) any(f func(*worker) bool) bool { return slices.ContainsFunc(s.workers, f) }
 
 func (s *supervisor) beginReload() {
 	r := &reload{waiters: s.waiting}

@@ -102,8 +102,9 @@ func TestReloadThatIsRefusedChangesNothing(t *testing.T) {
 			t.Errorf("bad file: got %+v; want code 1 and %q", res, want)
 		}
 	}
-	if !strings.Contains(s.log.String(), "^^^^^^") || !strings.Contains(s.status().LastReload, "config 1 stays") {
-		t.Errorf("log and status: got %q; want the diagnostics and that config 1 stays", s.status().LastReload)
+	s.await("diagnostics in the log", func() bool { return strings.Contains(s.log.String(), "^^^^^^") })
+	if got := s.status().LastReload; !strings.Contains(got, "config 1 stays") {
+		t.Errorf("last reload: got %q; want that config 1 stays", got)
 	}
 	if got := s.pids(); !slices.Equal(got, pids) {
 		t.Errorf("pids: got %v; want the same as before, %v", got, pids)
@@ -392,15 +393,19 @@ func TestStartsAfterAKill(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.serve(play{host: "a"})
-	s.signal(syscall.SIGKILL) // the scripted workers end with their supervisor
+	pids := s.pids()
+	s.signal(syscall.SIGKILL)
 	s.wait()
+	again := newStage(t)
+	again.dir, again.file, again.port = s.dir, s.file, s.port
+	for _, pid := range pids { // the scripted workers end with their supervisor
+		again.awaitGone(pid)
+	}
 	for _, name := range []string{"lock", "proxyd.pid", "admin.sock"} {
 		if _, err := os.Lstat(s.state(name)); err != nil {
 			t.Errorf("left by the killed one: %v", err)
 		}
 	}
-	again := newStage(t)
-	again.dir, again.file, again.port = s.dir, s.file, s.port
 	again.serve(play{host: "b"})
 	again.answers("b")
 }

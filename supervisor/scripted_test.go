@@ -95,10 +95,10 @@ func (s *script) obey(m handoff.Message) error {
 		if told(s.next, "deaf") {
 			return nil
 		}
-		var body handoff.CommitBody
+		var body handoff.CommittedBody
 		_ = m.Decode(&body)
 		s.use(body.Config)
-		s.send(handoff.Committed, handoff.CommittedBody{Config: body.Config})
+		s.send(handoff.Committed, body)
 	case handoff.Abort:
 		s.next = nil
 		s.closeUnnamed()

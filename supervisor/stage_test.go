@@ -302,6 +302,24 @@ func (s *stage) answers(host string) answer {
 	return a
 }
 
+// alive tells whether there is a process pid that still does something.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// awaitGone waits for the end of a process that is not our child.
+func (s *stage) awaitGone(pid int) {
+	s.t.Helper()
+	deadline := time.Now().Add(patience)
+	for alive(pid) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("process %d: still there after %v", pid, patience)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
 // leftNothing checks that nothing of the supervisor remains, once it has ended.
 func (s *stage) leftNothing(pids []int) {
 	s.t.Helper()
@@ -309,7 +327,7 @@ func (s *stage) leftNothing(pids []int) {
 		s.t.Errorf("state directory: got %v; want none", entries)
 	}
 	for _, pid := range pids {
-		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(stat), ") Z ") {
+		if alive(pid) {
 			s.t.Errorf("worker %d: got alive; want gone", pid)
 		}
 	}

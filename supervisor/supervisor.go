@@ -50,6 +50,7 @@ type supervisor struct {
 	failure  *ExitError // why we stop, unless we were asked to
 
 	watchdog time.Time // when to feed it next
+	wake     time.Time // when advance is to be called next, at the latest
 
 	signals chan os.Signal
 	events  chan func()   // to run on the goroutine in run
@@ -84,11 +85,10 @@ func (s *supervisor) run() error {
 	defer timer.Stop()
 	for {
 		s.drainEvents()
-		wake, over := s.advance(time.Now())
-		if over {
+		if s.advance(time.Now()) {
 			break
 		}
-		timer.Reset(time.Until(wake))
+		timer.Reset(time.Until(s.wake))
 		select {
 		case f := <-s.events:
 			f()
@@ -107,8 +107,7 @@ func (s *supervisor) run() error {
 }
 
 // drainEvents runs what has already arrived. It comes before any look at the
-// clock: after a stop of this process (SIGSTOP, a debugger) the messages of
-// healthy workers are waiting, and they must count before time-outs do.
+// clock: what was in time must count before time-outs do.
 func (s *supervisor) drainEvents() {
 	for {
 		select {
@@ -120,9 +119,27 @@ func (s *supervisor) drainEvents() {
 	}
 }
 
-// advance does everything that has become due by now. It says when to look
-// again at the latest, and whether it is all over.
-func (s *supervisor) advance(now time.Time) (wake time.Time, over bool) {
+// forgive grants the workers the time that this process itself has slept, such
+// as in a container that was paused: they may not have run either, or what they
+// said is still on its way.
+func (s *supervisor) forgive(now time.Time) {
+	late := now.Sub(s.wake)
+	if s.wake.IsZero() || late < lateLimit {
+		return
+	}
+	s.log.Warn("the supervisor did not run for a while; time-outs begin anew", "late", late)
+	for _, w := range s.workers {
+		w.beat = now
+		if !w.limit.IsZero() {
+			w.limit = w.limit.Add(late)
+		}
+	}
+}
+
+// advance does everything that has become due by now and sets the time to wake.
+// It reports true when all is over.
+func (s *supervisor) advance(now time.Time) (over bool) {
+	s.forgive(now)
 	for _, w := range s.workers {
 		if t := s.deadline(w); !t.IsZero() && !now.Before(t) {
 			s.apply(w, timeout)
@@ -134,10 +151,8 @@ func (s *supervisor) advance(now time.Time) (wake time.Time, over bool) {
 	}
 	s.advanceStart()
 	s.feedWatchdog(now)
-	if s.stopping && !s.anyAlive() {
-		return now, true
-	}
-	return s.nextWake(now), false
+	s.wake = s.nextWake(now)
+	return s.stopping && !s.any(func(w *worker) bool { return w.state != gone })
 }
 
 // spawn starts the workers whose back-off is over.
@@ -239,15 +254,6 @@ func (s *supervisor) fail(err *ExitError) {
 	}
 }
 
-func (s *supervisor) anyAlive() bool {
-	for _, w := range s.workers {
-		if w.state != gone {
-			return true
-		}
-	}
-	return false
-}
-
 // feedWatchdog tells systemd that we live, as long as that is of use: while a
 // worker lives too.
 func (s *supervisor) feedWatchdog(now time.Time) {
@@ -265,9 +271,15 @@ func (s *supervisor) feedWatchdog(now time.Time) {
 	}
 }
 
-// nextWake is when something becomes due that nothing else would tell us of.
+const (
+	wakeEvery = time.Second // the workers' beats come as often, so it costs nothing
+	lateLimit = time.Second
+)
+
+// nextWake is when something becomes due that nothing else would tell us of, and
+// soon enough to notice when this process did not run.
 func (s *supervisor) nextWake(now time.Time) time.Time {
-	wake := now.Add(time.Hour)
+	wake := now.Add(wakeEvery)
 	earliest := func(t time.Time) {
 		if !t.IsZero() && t.Before(wake) {
 			wake = t

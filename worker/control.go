@@ -236,29 +236,12 @@ func (c *control) commit(m handoff.Message) error {
 func (c *control) drain(soft, hard time.Duration) {
 	w := c.w
 	w.loop.Post(func() {
-		if w.draining {
-			return
-		}
-		w.draining = true
-		w.finished = func() {
-			w.finished = func() {}
+		w.drain(func() {
 			_ = c.channel.Send(handoff.Drained, c.generation, nil) // the exit says it too
 			w.loop.Stop()
-		}
-		for _, l := range w.listeners {
-			l.stop()
-		}
-		if w.clients == 0 {
-			w.finished()
-		}
+		})
 	})
-	closeIdle := func() {
-		for _, l := range w.listeners {
-			l.fresh.Expire()
-			l.idle.Expire()
-		}
-	}
-	time.AfterFunc(soft, func() { w.loop.Post(closeIdle) })
+	time.AfterFunc(soft, func() { w.loop.Post(w.closeIdle) })
 	time.AfterFunc(hard, w.loop.Stop)
 }
 

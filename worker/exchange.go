@@ -77,7 +77,7 @@ func (x *exchange) serve() (park bool) {
 			return false
 		}
 		if x.have == 0 && !x.c.readable() {
-			return !x.w.draining
+			return !x.w.draining && !x.c.listener.removed
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (x *exchange) begin() {
 	x.began, x.piped = false, false
 	c.requests++
 	most := x.service.config.Limits.RequestsPerConnection
-	x.last = x.req.Close || x.w.draining || most > 0 && c.requests >= most
+	x.last = x.req.Close || x.w.draining || c.listener.removed || most > 0 && c.requests >= most
 	x.w.count(shm.Requests)
 }
 

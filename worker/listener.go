@@ -20,6 +20,7 @@ type listener struct {
 	idle    *loop.Idle // connections between two requests
 	open    int
 	full    bool // paused by a limit on connections
+	removed bool // not in the configuration any more: connections end after their exchange
 }
 
 // listen makes the listeners what s names. Sockets that s does not name are
@@ -48,8 +49,11 @@ func (w *worker) listen(s *snapshot) error {
 	for name, l := range w.listeners {
 		if s.services[name] == nil {
 			l.stop()
-			l.fresh.Expire()
-			l.idle.Expire()
+			l.removed = true
+			for _, i := range []*loop.Idle{l.fresh, l.idle} {
+				i.Expire()
+				w.loop.DropIdle(i)
+			}
 			delete(w.listeners, name)
 		}
 	}
@@ -126,5 +130,28 @@ func (l *listener) pause(yes bool) {
 		if err := l.accept.Resume(); err != nil {
 			l.w.log.Error("cannot accept again", "listener", l.service.config.Name, "error", err)
 		}
+	}
+}
+
+// drain stops taking connections, after those that are queued, and calls
+// finished once, when none is left open.
+func (w *worker) drain(finished func()) {
+	if w.draining {
+		return
+	}
+	w.draining, w.finished = true, finished
+	for _, l := range w.listeners {
+		l.stop()
+	}
+	if w.clients == 0 {
+		w.finished()
+	}
+}
+
+// closeIdle closes the connections that carry no request.
+func (w *worker) closeIdle() {
+	for _, l := range w.listeners {
+		l.fresh.Expire()
+		l.idle.Expire()
 	}
 }

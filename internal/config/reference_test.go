@@ -32,8 +32,8 @@ func TestReference(t *testing.T) {
 
 	var built, refused []string
 	addBlock(&built, &refused, &schema, "")
-	for name := range keyed(variables) {
-		for member, place := range variables[name] {
+	for name, members := range variables {
+		for member, place := range members {
 			switch full := name + "." + member; {
 			case place.later:
 				refused = append(refused, full)
@@ -59,8 +59,6 @@ func TestReference(t *testing.T) {
 	}
 	compare(t, "not supported yet", refused, named)
 }
-
-func keyed[V any](m map[string]V) map[string]V { return m }
 
 // addBlock lists what may stand in b.
 func addBlock(built, refused *[]string, b *block, in string) {
@@ -90,10 +88,8 @@ func addBlock(built, refused *[]string, b *block, in string) {
 
 func addArgs(built, refused *[]string, args []arg, prefix, section string) {
 	for _, a := range args {
-		name := strings.TrimPrefix(prefix, section+".") + a.name
-		if _, inner, ok := strings.Cut(prefix, "."); ok {
-			name = inner + a.name
-		}
+		_, object, _ := strings.Cut(prefix, ".")
+		name := object + a.name
 		switch {
 		case a.later:
 			*refused = append(*refused, prefix+a.name)
@@ -136,7 +132,10 @@ func documented(text string) []string {
 	name := regexp.MustCompile("`([^`]+)`")
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
-		cells := strings.Split(line, " | ")
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
 		switch {
 		case strings.HasPrefix(line, "#"):
 			section, table = strings.TrimLeft(line, "# "), ""
@@ -144,17 +143,16 @@ func documented(text string) []string {
 				list = append(list, "## "+section)
 			}
 		case strings.HasPrefix(line, "| "):
-			first := strings.TrimPrefix(cells[0], "| ")
+			first := cells[0]
 			if !strings.HasPrefix(first, "`") {
 				table = first
 				continue
 			}
 			switch table {
 			case "argument":
-				def := strings.Trim(cells[2], " |")
-				list = append(list, fmt.Sprintf("%s: %s %s = %s", section, cells[1], strings.Trim(first, "`"), def))
+				list = append(list, fmt.Sprintf("%s: %s %s = %s", section, cells[1], strings.Trim(first, "`"), cells[2]))
 			case "variable":
-				list = append(list, strings.Trim(strings.TrimSuffix(first, " |"), "` |"))
+				list = append(list, strings.Trim(first, "`"))
 			case "function":
 				for _, m := range name.FindAllStringSubmatch(first, -1) {
 					f, _, _ := strings.Cut(m[1], "(")
