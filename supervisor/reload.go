@@ -152,7 +152,6 @@ func fixedKeys(now, next *config.Config) string {
 	differ("workers", workerCount(now), workerCount(next))
 	differ("pid_file", a.PIDFile, b.PIDFile)
 	differ("state_dir", a.StateDir, b.StateDir)
-	differ("admin_socket", a.AdminSocket, b.AdminSocket)
 	differ("log", a.Log, b.Log)
 	if changed == nil {
 		return ""

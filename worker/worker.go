@@ -3,7 +3,6 @@ package worker
 import (
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -20,6 +19,9 @@ const (
 	controlFD = 3
 	segmentFD = 4
 )
+
+// imfFixdate is the form of a Date field (RFC 9110 section 5.6.7).
+const imfFixdate = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 // reserved is how many descriptors are kept for other things than connections.
 const reserved = 64
@@ -139,7 +141,7 @@ func (w *worker) date() []byte {
 		t := time.Now()
 		w.dateAt = now + int64(time.Second) - int64(t.Nanosecond())
 		w.dateLine = append(w.dateLine[:0], "Date: "...)
-		w.dateLine = t.UTC().AppendFormat(w.dateLine, http.TimeFormat)
+		w.dateLine = t.UTC().AppendFormat(w.dateLine, imfFixdate)
 		w.dateLine = append(w.dateLine, "\r\n"...)
 	}
 	return w.dateLine

@@ -10,7 +10,7 @@ import (
 )
 
 // What is quadratic shows at this size already; maxText is the worst.
-var hostile = flag.Int("hostile", 256<<10, "bytes of the files of TestHostile")
+var hostile = flag.Int("hostile", 64<<10, "bytes of the files of TestHostile")
 
 // load loads text as a configuration from a folder of its own.
 func load(t testing.TB, text string) (*Bundle, *Config, error) {

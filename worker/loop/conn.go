@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"io"
+	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +51,7 @@ func (l *Loop) Register(c *Conn, fd int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | epollet, Fd: c.fd, Pad: int32(c.gen)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		closeFD(c.fd)
-		c.loop = nil
+		*c = Conn{fd: -1}
 		return &OpError{"epoll_ctl", err}
 	}
 	l.conns[fd] = c
@@ -60,7 +61,7 @@ func (l *Loop) Register(c *Conn, fd int) error {
 // Open reports whether c is registered and not closed.
 func (c *Conn) Open() bool { return c.loop != nil }
 
-// FD returns the descriptor, which stays c's.
+// FD returns the descriptor, which stays c's; -1 after Close.
 func (c *Conn) FD() int { return int(c.fd) }
 
 // Readable reports whether a read may make progress without waiting.
@@ -75,11 +76,19 @@ func (c *Conn) Gone() bool { return c.hup }
 // Failed reports whether the connection is broken in both directions.
 func (c *Conn) Failed() bool { return c.failed }
 
+// refuse is the error of a Try call that cannot be made.
+func (c *Conn) refuse() error {
+	if c.loop == nil {
+		return net.ErrClosed
+	}
+	return ErrAgain // the edge that says otherwise has not come
+}
+
 // TryRead receives once into b. It returns ErrAgain if nothing is there, io.EOF
-// after the peer's last byte, or the socket's error.
+// after the peer's last byte, net.ErrClosed after Close, or the socket's error.
 func (c *Conn) TryRead(b []byte) (int, error) {
 	if !c.readable {
-		return 0, ErrAgain
+		return 0, c.refuse()
 	}
 	n, e := recv(c.fd, b)
 	switch {
@@ -103,7 +112,7 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 // nothing.
 func (c *Conn) TryWrite(b []byte) (int, error) {
 	if !c.writable {
-		return 0, ErrAgain // the edge that says otherwise has not come
+		return 0, c.refuse()
 	}
 	n, e := send(c.fd, b)
 	return c.sent(n, e, len(b))
@@ -112,7 +121,7 @@ func (c *Conn) TryWrite(b []byte) (int, error) {
 // TryWritev is TryWrite of up to four slices in turn, with one system call.
 func (c *Conn) TryWritev(bufs ...[]byte) (int, error) {
 	if !c.writable {
-		return 0, ErrAgain
+		return 0, c.refuse()
 	}
 	total := 0
 	for _, b := range bufs {
@@ -138,21 +147,28 @@ func (c *Conn) sent(n int, e syscall.Errno, want int) (int, error) {
 
 // CloseWrite sends FIN: the peer reads an end of file; reads go on.
 func (c *Conn) CloseWrite() {
-	_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // fails only if the peer is gone already
+	if c.loop != nil {
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // fails only if the peer is gone already
+	}
 }
 
 // Close closes the socket. Bytes already accepted by the kernel are still sent,
-// unless unread input makes the kernel send RST. Closing twice is harmless.
+// unless unread input makes the kernel send RST. A task that waits for c goes on
+// and finds it closed. Closing twice is harmless.
 func (c *Conn) Close() {
 	if c.loop == nil {
 		return
 	}
-	if c.idle != nil {
-		c.idle.remove(c)
-	}
+	c.Unpark()
 	c.loop.conns[c.fd] = nil
 	closeFD(c.fd)
-	c.loop, c.waiter, c.owner = nil, nil, nil
+	waiter := c.waiter
+	c.loop, c.waiter = nil, nil
+	// The number may be another connection's at once: nothing may use it again.
+	c.fd, c.readable, c.writable = -1, false, false
+	if waiter != nil {
+		waiter.Wake()
+	}
 }
 
 // Abort closes the socket with RST, so that the peer cannot take what it has
@@ -169,6 +185,7 @@ func (c *Conn) Abort() {
 // called once. in may be nil: no expiry. A connection with something to read
 // already is woken at the end of this turn.
 func (c *Conn) Park(owner Parked, in *Idle) {
+	c.Unpark()
 	c.owner = owner
 	c.waiter = nil
 	if in != nil {
@@ -200,7 +217,9 @@ func (c *Conn) wakeExpired() { c.wake(true) }
 func (c *Conn) event(events uint32) {
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.hup, c.readable = true, true
-		c.failed = c.failed || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+		if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			c.failed, c.writable = true, true // a write does not wait: it fails
+		}
 	}
 	if events&unix.EPOLLIN != 0 {
 		c.readable = true

@@ -28,6 +28,9 @@ func ParseAddr(s string) (Addr, error) {
 	if err != nil {
 		return Addr{}, fmt.Errorf("parse address: %w", err)
 	}
+	if ap.Addr().Zone() != "" {
+		return Addr{}, fmt.Errorf("parse address %q: a zone is not supported", s)
+	}
 	if a := ap.Addr().Unmap(); a.Is4() {
 		return Addr{unix.AF_INET, &unix.SockaddrInet4{Port: int(ap.Port()), Addr: a.As4()}, s}, nil
 	}
@@ -67,7 +70,7 @@ func (t *Task) Connect(c *Conn, a Addr, deadline int64) error {
 		return nil
 	}
 	if err := t.connected(c, deadline); err != nil {
-		c.Close()
+		c.Abort()
 		return &OpError{"connect", err}
 	}
 	return nil
@@ -88,5 +91,32 @@ func (t *Task) connected(c *Conn, deadline int64) error {
 	if e != 0 {
 		return unix.Errno(e)
 	}
+	if selfConnected(int(c.fd)) {
+		return unix.ECONNREFUSED
+	}
 	return nil
+}
+
+// selfConnected reports whether both ends of a TCP connection are the socket fd.
+// That happens when nobody listens at a local port and the kernel chooses that
+// very port for the socket that asks (RFC 9293 section 3.5, simultaneous open).
+// It would answer us with our own bytes and keep the server from its port.
+func selfConnected(fd int) bool {
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	remote, err := unix.Getpeername(fd)
+	if err != nil {
+		return false
+	}
+	switch l := local.(type) {
+	case *unix.SockaddrInet4:
+		r, ok := remote.(*unix.SockaddrInet4)
+		return ok && l.Port == r.Port && l.Addr == r.Addr
+	case *unix.SockaddrInet6:
+		r, ok := remote.(*unix.SockaddrInet6)
+		return ok && l.Port == r.Port && l.Addr == r.Addr
+	}
+	return false
 }

@@ -1,6 +1,9 @@
 package loop
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // An Idle holds parked connections in the order in which they were parked and
 // wakes each, expired, when it has been parked for the list's time. All entries
@@ -20,11 +23,8 @@ func (l *Loop) NewIdle(d time.Duration) *Idle {
 
 // DropIdle forgets a list that holds no connection any more.
 func (l *Loop) DropIdle(i *Idle) {
-	for k, have := range l.idles {
-		if have == i {
-			l.idles = append(l.idles[:k], l.idles[k+1:]...)
-			return
-		}
+	if k := slices.Index(l.idles, i); k >= 0 {
+		l.idles = slices.Delete(slices.Clone(l.idles), k, k+1) // finish may be walking the old
 	}
 }
 
@@ -51,9 +51,10 @@ func (i *Idle) First() Parked {
 // parked included.
 func (i *Idle) SetAfter(d time.Duration) { i.after = int64(d) }
 
-// Expire wakes every connection parked in i at once, as expired.
+// Expire wakes every connection parked in i at once, as expired. Those that their
+// owners park again meanwhile stay.
 func (i *Idle) Expire() {
-	for i.head != nil {
+	for n := i.count; n > 0 && i.head != nil; n-- {
 		i.head.wakeExpired()
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 const (
 	acceptBatch = 8                      // connections taken per event, so that sibling workers get theirs
-	acceptPause = 100 * time.Millisecond // after running out of descriptors or memory
+	acceptPause = 100 * time.Millisecond // after an error of the process, not of a connection
 )
 
 // A Listener takes connections from a listening socket that other processes
@@ -30,12 +30,12 @@ type Listener struct {
 // EPOLLEXCLUSIVE: an incoming connection wakes one waiting process, not all.
 func (l *Loop) Listen(fd int, handle func(fd int, peer netip.AddrPort)) (*Listener, error) {
 	s := &Listener{loop: l, fd: int32(fd), handle: handle}
-	s.retry.due = func(int64) { _ = s.Resume() }
+	s.retry.due = func(int64) { _ = s.Resume() } // it tries again by itself
 	// Accepted TCP connections inherit it, which saves a call for each.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	l.listeners[s.fd] = s
 	if err := s.Resume(); err != nil {
-		delete(l.listeners, s.fd)
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -50,17 +50,24 @@ func (s *Listener) Pause() {
 	}
 }
 
-// Resume takes connections again.
+// Resume takes connections again. If that fails, it is tried again every now and
+// then until it succeeds or Pause is called.
 func (s *Listener) Resume() error {
 	if s.active {
 		return nil
 	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: s.fd}
 	if err := unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_ADD, int(s.fd), &ev); err != nil {
+		s.pauseFor(acceptPause)
 		return &OpError{"epoll_ctl", err}
 	}
 	s.active = true
 	return nil
+}
+
+func (s *Listener) pauseFor(d time.Duration) {
+	s.Pause()
+	s.loop.timers.set(&s.retry, s.loop.now+int64(d))
 }
 
 // Drain takes what is queued now, without regard to batches.
@@ -94,16 +101,15 @@ func (s *Listener) take() bool {
 		s.handle(fd, s.loop.peer.address())
 	case syscall.EAGAIN:
 		return false
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
-		s.loop.stats.Pauses++
-		s.Pause()
-		s.loop.timers.set(&s.retry, s.loop.now+int64(acceptPause))
-		return false
+	case syscall.EINTR, syscall.ECONNABORTED, syscall.EPROTO:
+		// That one connection died in the queue (accept(2)): the next may be well.
 	case syscall.EINVAL, syscall.EBADF, syscall.ENOTSOCK, syscall.EOPNOTSUPP:
 		s.Pause() // it was shut down, or is no listener: trying again changes nothing
 		return false
+	default: // no descriptors or memory, or forbidden: at once it would be the same
+		s.loop.stats.Pauses++
+		s.pauseFor(acceptPause)
+		return false
 	}
-	// Any other error is of the one connection, which died in the queue
-	// (accept(2)): the next may be well.
 	return true
 }

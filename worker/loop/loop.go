@@ -1,9 +1,8 @@
 package loop
 
 import (
-	"encoding/binary"
-	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +57,7 @@ type Loop struct {
 
 	mu     sync.Mutex
 	posted []func() // guarded by mu
-	asked  atomic.Bool
+	closed bool     // guarded by mu: wakeup is no descriptor of ours any more
 }
 
 // New returns a loop with nothing on it. Close releases it.
@@ -83,16 +82,26 @@ func New() (*Loop, error) {
 	return l, nil
 }
 
-// Close releases the loop's own descriptors; call it after Run has returned.
-// Connections still open are closed.
+// Close releases the loop's own descriptors and its unused coroutines; call it
+// after Run has returned. Connections still open are closed; tasks that still
+// wait are never resumed; what is posted from now on is dropped.
 func (l *Loop) Close() {
 	for _, c := range l.conns {
 		if c != nil {
 			c.Close()
 		}
 	}
-	closeFD(int32(l.epoll))
-	closeFD(int32(l.wakeup))
+	for _, t := range l.free {
+		t.stop()
+	}
+	l.free = nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		closeFD(int32(l.epoll))
+		closeFD(int32(l.wakeup))
+	}
 }
 
 // clock never returns 0, which stands for "no deadline".
@@ -111,12 +120,13 @@ func (l *Loop) Tasks() int { return len(l.free) }
 // before Run; functions run in the order in which they were posted.
 func (l *Loop) Post(f func()) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	l.posted = append(l.posted, f)
-	l.mu.Unlock()
-	if !l.asked.Swap(true) {
-		var one [8]byte
-		binary.NativeEndian.PutUint64(one[:], 1)
-		_, _ = unix.Write(l.wakeup, one[:]) // fails only when the count is full, so a wake-up is pending
+	if len(l.posted) == 1 {
+		kick(l.wakeup) // with the lock held, for the sake of Close
 	}
 }
 
@@ -177,7 +187,7 @@ func (l *Loop) finish() {
 				t.resumeNow()
 			}
 		}
-		l.ready = append(l.ready[:0], l.ready[n:]...)
+		l.ready = slices.Delete(l.ready, 0, n)
 	}
 	if n := len(l.wakes); n > 0 {
 		for _, c := range l.wakes[:n] {
@@ -185,16 +195,15 @@ func (l *Loop) finish() {
 				c.wake(false)
 			}
 		}
-		l.wakes = append(l.wakes[:0], l.wakes[n:]...)
+		l.wakes = slices.Delete(l.wakes, 0, n)
 	}
 }
 
-func (l *Loop) pending() bool { return len(l.ready) > 0 || len(l.wakes) > 0 || l.asked.Load() }
+func (l *Loop) pending() bool { return len(l.ready) > 0 || len(l.wakes) > 0 }
 
 func (l *Loop) runPosted() {
 	var count [8]byte
 	_, _ = unix.Read(l.wakeup, count[:])
-	l.asked.Store(false)
 	l.mu.Lock()
 	fs := l.posted
 	l.posted = nil
@@ -246,7 +255,7 @@ func (l *Loop) Stalled() []byte {
 func newSocket(family int) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
+		return -1, &OpError{"socket", err}
 	}
 	return fd, nil
 }

@@ -85,6 +85,13 @@ func pollNow(epoll int, events []unix.EpollEvent) int {
 	return int(n)
 }
 
+// kick adds one to an eventfd, which fails only when its count is full: then a
+// wake-up is pending anyway.
+func kick(eventfd int) {
+	one := uint64(1)
+	syscall.RawSyscall(syscall.SYS_WRITE, uintptr(eventfd), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
+}
+
 func closeFD(fd int32) {
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// maxFree is how many unused coroutines a loop keeps. What a burst needed beyond
+// it is given back: a coroutine keeps the stack that its deepest call needed.
+const maxFree = 4096
+
 // ErrDeadline says that a deadline passed first.
 var ErrDeadline = errors.New("deadline exceeded")
 
@@ -24,14 +28,16 @@ type Runner interface {
 type Task struct {
 	loop     *Loop
 	resume   func() (struct{}, bool) // called by the loop only
+	stop     func()                  // ends the coroutine, unused
 	yield    func(struct{}) bool     // called by the coroutine only
 	job      Runner
 	deadline int64 // of the present wait; 0: none
 	timer    timer // may be due earlier than deadline, never later
 	waiting  bool
 	expired  bool
-	queued   bool // in loop.ready
-	fresh    bool // has a job that it did not begin
+	lapse    int64 // when a wait expired last
+	queued   bool  // in loop.ready
+	fresh    bool  // has a job that it did not begin
 }
 
 // Spawn runs r in a coroutine: at once until it first waits if called on the
@@ -48,20 +54,34 @@ func (l *Loop) Spawn(r Runner) {
 		t.resumeNow()
 		return
 	}
-	t.fresh, t.queued = true, true
-	l.ready = append(l.ready, t)
+	t.fresh = true
+	t.enqueue()
+}
+
+// enqueue makes the loop resume t at the end of this turn.
+func (t *Task) enqueue() {
+	if !t.queued {
+		t.queued = true
+		t.loop.ready = append(t.loop.ready, t)
+	}
 }
 
 func (l *Loop) newTask() *Task {
 	t := &Task{loop: l}
 	t.timer.due = t.timeUp
-	t.resume, _ = iter.Pull(func(yield func(struct{}) bool) {
+	t.resume, t.stop = iter.Pull(func(yield func(struct{}) bool) {
 		t.yield = yield
 		for {
 			t.run()
 			t.job = nil
+			if len(l.free) == maxFree {
+				l.timers.remove(&t.timer)
+				return
+			}
 			l.free = append(l.free, t)
-			yield(struct{}{})
+			if !yield(struct{}{}) {
+				return
+			}
 		}
 	})
 	return t
@@ -94,7 +114,7 @@ func (t *Task) timeUp(now int64) {
 	case t.deadline > now:
 		t.loop.timers.set(&t.timer, t.deadline)
 	default:
-		t.expired = true
+		t.expired, t.lapse = true, now
 		t.resumeNow()
 	}
 }
@@ -102,6 +122,9 @@ func (t *Task) timeUp(now int64) {
 // wait yields to the loop until the task is resumed. deadline is in loop time;
 // 0 means none.
 func (t *Task) wait(deadline int64) error {
+	if deadline != 0 && t.lapse == t.loop.now {
+		deadline = max(deadline, t.loop.now+1) // once a turn, or one task could fill it
+	}
 	t.deadline = deadline
 	if deadline != 0 && (t.timer.index == 0 || deadline < t.timer.at) {
 		t.loop.timers.set(&t.timer, deadline)
@@ -183,8 +206,7 @@ func (t *Task) Write(c *Conn, b []byte, deadline int64) error {
 
 // Yield lets the rest of the loop have a turn.
 func (t *Task) Yield() {
-	t.queued = true
-	t.loop.ready = append(t.loop.ready, t)
+	t.enqueue()
 	_ = t.wait(0) // without a deadline it cannot fail
 }
 
@@ -198,9 +220,8 @@ func (t *Task) Sleep(d time.Duration) {
 // Wake resumes t, if it waits, at the end of this turn. It is for code on the
 // loop other than t's own.
 func (t *Task) Wake() {
-	if t.waiting && !t.queued {
-		t.queued = true
-		t.loop.ready = append(t.loop.ready, t)
+	if t.waiting {
+		t.enqueue()
 	}
 }
 

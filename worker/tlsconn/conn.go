@@ -3,6 +3,7 @@ package tlsconn
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -15,7 +16,12 @@ const (
 	// RFC 8446 section 5.2: a protected record is at most this long. TLS 1.2
 	// allows 2048 over 2^14 (RFC 5246 section 6.2.3).
 	maxRecord = recordHeader + 16384 + 2048
+	// What the server may make us say while it takes nothing: some hundred
+	// answers to key updates.
+	maxReplies = 16 << 10
 )
+
+var errReplies = errors.New("server asks for key updates and does not read the answers")
 
 // A Conn is TLS over a loop.Conn. It is used by one coroutine at a time and
 // owns the connection below.
@@ -32,7 +38,8 @@ type Conn struct {
 	rawEnd     bool   // the socket is at its end
 	more       bool   // tls may hold plaintext that the last read had no room for
 
-	out []byte // encrypted, not yet taken by the socket
+	out     []byte // encrypted, not yet taken by the socket
+	replies int    // bytes that reading has put into out since it was empty
 }
 
 // Client returns the client side of a TLS connection over raw.
@@ -63,11 +70,14 @@ func (c *Conn) Handshake(t *loop.Task, deadline int64) error {
 // peer's close_notify, and io.ErrUnexpectedEOF if the peer closed without one,
 // which may be an attacker's truncation (RFC 8446 section 6.1).
 func (c *Conn) TryRead(b []byte) (int, error) {
+	kept := len(c.out)
 	n, err := c.tls.Read(b)
 	c.more = n == len(b)
-	if len(c.out) > 0 { // an answer to a key update
-		if ferr := c.Flush(); ferr != nil && ferr != loop.ErrAgain {
-			return n, ferr
+	if len(c.out) > kept { // an answer to a key update, or an alert
+		c.replies += len(c.out) - kept
+		_ = c.Flush() // the next write fails the same way, and what was read is good
+		if c.replies > maxReplies {
+			return 0, errReplies
 		}
 	}
 	switch {
@@ -100,14 +110,18 @@ func (c *Conn) Flush() error {
 			return err
 		}
 	}
+	c.replies = 0
 	return nil
 }
 
 // Unsent reports whether encrypted bytes wait for Flush.
 func (c *Conn) Unsent() bool { return len(c.out) > 0 }
 
-// Readable reports whether TryRead may make progress.
-func (c *Conn) Readable() bool { return c.more || c.start < len(c.in) || c.raw.Readable() }
+// Readable reports whether TryRead may make progress. A piece of a record's
+// header alone makes none.
+func (c *Conn) Readable() bool {
+	return c.more || len(c.in)-c.start >= recordHeader || c.raw.Readable()
+}
 
 // State describes the connection; see tls.Conn.ConnectionState.
 func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
@@ -168,6 +182,10 @@ func (a *adapter) fill() error {
 			return err
 		case a.task == nil:
 			return errAgain
+		}
+		// The server waits for what the handshake has written, too.
+		if err := (*Conn)(a).Flush(); err != nil && err != loop.ErrAgain {
+			return err
 		}
 		if err := a.task.WaitAny(a.deadline, a.raw, nil); err != nil {
 			return err
