@@ -19,6 +19,7 @@ const module = "github.com/proxyd/proxyd"
 // worker/http1 stand alone, and nothing imports cmd.
 var arrows = map[string][]string{
 	"cmd/proxyd":       {"supervisor", "supervisor/admin", "worker", "internal/config"},
+	"cmd/proxyd/e2e":   {},
 	"supervisor":       {"supervisor/admin", "supervisor/sysd", "internal/config", "internal/handoff", "internal/shm"},
 	"supervisor/admin": {"internal/config", "internal/shm"},
 	"supervisor/sysd":  {},
@@ -49,6 +50,7 @@ var importers = map[string][]string{
 	"github.com/zeebo/xxh3":             {"internal/shm"},
 	"golang.org/x/sys/unix":             {"cmd/proxyd", "supervisor", "supervisor/", "worker", "worker/", "lb", "internal/"},
 	"github.com/rogpeppe/go-internal/":  {},
+	"github.com/google/go-cmp/":         {},
 	"go.uber.org/goleak":                {},
 	"net/http":                          {"cmd/proxyd", "supervisor/admin"},
 	"net/http/httputil":                 {},

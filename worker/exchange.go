@@ -45,8 +45,8 @@ type exchange struct {
 	resp    http1.Response
 	down    flow // the response, to the client
 
-	out, answer []byte // heads to send: to the server, to the client
-	ip, scratch []byte
+	out, answer       []byte // heads to send: to the server, to the client
+	ip, port, scratch []byte
 }
 
 func (w *worker) takeExchange() *exchange {

@@ -39,7 +39,7 @@ func (w *worker) listen(s *snapshot) error {
 		l.service = v
 		l.fresh.SetAfter(v.config.Timeouts.Header)
 		l.idle.SetAfter(v.config.Timeouts.Idle)
-		if l.accept == nil {
+		if l.accept == nil && !w.draining {
 			var err error
 			if l.accept, err = w.loop.Listen(l.fd, l.take); err != nil {
 				return fmt.Errorf("listener %s: %w", name, err)
@@ -142,6 +142,12 @@ func (w *worker) drain(finished func()) {
 	w.draining, w.finished = true, finished
 	for _, l := range w.listeners {
 		l.stop()
+	}
+	// With the last descriptor the kernel begins to refuse connections, instead
+	// of queueing them for nobody.
+	for name, fd := range w.sockets {
+		unix.Close(fd)
+		delete(w.sockets, name)
 	}
 	if w.clients == 0 {
 		w.finished()

@@ -27,11 +27,13 @@ func (x *exchange) Value(v config.Var, name string) []byte {
 		return x.req.Cookie(name)
 	case config.ClientIP:
 		if x.c.peer.IsValid() {
-			return x.c.peer.Addr().AppendTo(nil)
+			x.ip = x.c.peer.Addr().AppendTo(x.ip[:0])
+			return x.ip
 		}
 	case config.ClientPort:
 		if x.c.peer.IsValid() {
-			return strconv.AppendUint(nil, uint64(x.c.peer.Port()), 10)
+			x.port = strconv.AppendUint(x.port[:0], uint64(x.c.peer.Port()), 10)
+			return x.port
 		}
 	case config.Proto:
 		if x.req.Minor == 0 {

@@ -17,7 +17,6 @@ const (
 	Cookie                  // request.cookie["name"]
 	ClientIP                // client.ip
 	ClientPort              // client.port
-	ID                      // request.id
 	Proto                   // request.proto
 	ListenerName            // listener.name
 	RouteName               // route.name

@@ -22,7 +22,7 @@ var variables = map[string]map[string]place{
 		"host":   {v: Host},
 		"path":   {v: Path},
 		"uri":    {v: URI},
-		"id":     {v: ID},
+		"id":     {later: true},
 		"proto":  {v: Proto},
 		"query":  {v: Query, named: true},
 		"header": {v: Header, named: true},
