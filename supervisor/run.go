@@ -82,10 +82,16 @@ func Run(o Options) error {
 // supervise acquires in order all that a supervisor owns, runs it, and gives
 // everything back in reverse.
 func supervise(o Options, parent *parent) error {
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE)
-	defer signal.Stop(signals)
+	// A flood of hang-ups is one, and must not keep a stop out of a full channel.
+	hangups, signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 64), make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(pipes, syscall.SIGPIPE) // nobody reads our log any more: no reason to die
+	defer func() {
+		signal.Stop(hangups)
+		signal.Stop(signals)
+		signal.Stop(pipes)
+	}()
 
 	first, err := read(o.Config)
 	if err != nil {
@@ -110,6 +116,7 @@ func supervise(o Options, parent *parent) error {
 
 	s := &supervisor{
 		options:    o,
+		hangups:    hangups,
 		signals:    signals,
 		parent:     parent,
 		output:     out,

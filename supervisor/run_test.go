@@ -193,6 +193,8 @@ func TestManyHangups(t *testing.T) {
 	s.serve(play{host: "v"})
 	pids := s.pids()
 	const last = 50
+	s.answersAtAll()
+	descriptors := s.descriptors()
 	for i := 1; i <= last; i++ {
 		s.write(play{host: fmt.Sprintf("v%d", i)})
 		s.signal(syscall.SIGHUP)
@@ -202,9 +204,20 @@ func TestManyHangups(t *testing.T) {
 		a, err := ask("tcp", s.address())
 		return err == nil && a.host == fmt.Sprintf("v%d", last)
 	})
+	s.await("the descriptors of before", func() bool { return s.descriptors() <= descriptors })
 	if got := s.pids(); !slices.Equal(got, pids) {
 		t.Errorf("pids: got %v; want the same as before, %v", got, pids)
 	}
+}
+
+// descriptors counts those of the supervisor.
+func (s *stage) descriptors() int {
+	s.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return len(entries)
 }
 
 func (s *stage) answersAtAll() {
@@ -279,6 +292,33 @@ func TestStoppedWorkerIsReplaced(t *testing.T) {
 	if took := time.Since(start); took > 13*time.Second {
 		t.Errorf("replaced after %v; want at most 12s", took)
 	}
+}
+
+// A worker that hangs when a reload comes makes it fail, in finite time, and is
+// replaced.
+func TestReloadWithAStoppedWorker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a worker may be silent")
+	}
+	t.Parallel()
+	s := newStage(t)
+	s.serve(play{host: "a"})
+	before := s.pids()
+	if err := syscall.Kill(before[1], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.write(play{host: "b"})
+	if res := s.reload(); res.OK || res.Code != 3 || !strings.Contains(res.Text, "worker 1: did not answer in time") {
+		t.Errorf("reload: got %+v; want code 3 and that worker 1 did not answer", res)
+	}
+	s.await("a new worker", func() bool {
+		w := s.status().Workers[1]
+		return w.State == "serving" && w.Pid != before[1]
+	})
+	if res := s.reload(); !res.OK {
+		t.Errorf("reload again: got %+v; want it to work", res)
+	}
+	s.answers("b")
 }
 
 // After a pause of the supervisor itself, workers are not taken for dead.
@@ -481,4 +521,30 @@ func TestDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.leftNothing(append(pids, st.Pid))
+}
+
+// Whoever read standard error may go away.
+func TestOutlivesTheReaderOfItsLog(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(play{host: "a"})
+	s.cmd = exec.Command(os.Args[0], "supervise", s.file)
+	s.cmd.Stderr = w
+	s.run()
+	w.Close()
+	r.Close()
+	s.await("serving", func() bool { _, err := ask("tcp", s.address()); return err == nil })
+	s.write(play{host: "b"})
+	if res := s.reload(); !res.OK {
+		t.Errorf("reload: got %+v; want it to work", res)
+	}
+	s.answers("b")
+	s.signal(syscall.SIGTERM)
+	if code := s.wait(); code != 0 {
+		t.Errorf("exit code: got %d; want 0", code)
+	}
 }

@@ -52,6 +52,7 @@ type supervisor struct {
 	watchdog time.Time // when to feed it next
 	wake     time.Time // when advance is to be called next, at the latest
 
+	hangups chan os.Signal
 	signals chan os.Signal
 	events  chan func()   // to run on the goroutine in run
 	done    chan struct{} // closed when nobody takes events any more
@@ -92,6 +93,9 @@ func (s *supervisor) run() error {
 		select {
 		case f := <-s.events:
 			f()
+		case <-s.hangups:
+			s.log.Info("SIGHUP: reload")
+			s.requestReload(nil)
 		case sig := <-s.signals:
 			s.signal(sig)
 		case <-timer.C:
@@ -202,12 +206,9 @@ func (s *supervisor) advanceStart() {
 // active describes the configuration in force, for people.
 func (s *supervisor) active() string { return fmt.Sprintf("config %d active", s.number) }
 
-// signal does what a signal asks for.
+// signal does what a signal other than a hang-up asks for.
 func (s *supervisor) signal(sig os.Signal) {
 	switch sig {
-	case syscall.SIGHUP:
-		s.log.Info("SIGHUP: reload")
-		s.requestReload(nil)
 	case syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT:
 		s.stop(sig.String())
 	case syscall.SIGUSR1:

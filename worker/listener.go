@@ -57,13 +57,18 @@ func (w *worker) listen(s *snapshot) error {
 			delete(w.listeners, name)
 		}
 	}
+	w.forget(s)
+	return nil
+}
+
+// forget closes the listening sockets that s (nil: nothing) does not name.
+func (w *worker) forget(s *snapshot) {
 	for name, fd := range w.sockets {
-		if s.services[name] == nil {
+		if s == nil || s.services[name] == nil {
 			unix.Close(fd)
 			delete(w.sockets, name)
 		}
 	}
-	return nil
 }
 
 // stop takes what is queued, then no more.
