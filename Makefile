@@ -27,7 +27,7 @@ install: build ## install proxyd into $(DESTDIR)$(PREFIX)/bin
 	install -D -m 0755 proxyd $(DESTDIR)$(PREFIX)/bin/proxyd
 
 test: ## all tests but the long ones
-	$(GO) test ./...
+	$(GO) test -short ./...
 
 check: lint test race smoke e2e ## all that CI checks
 
@@ -61,8 +61,8 @@ fuzz: ## each fuzz target for FUZZTIME (1m), one after another
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 	done
 
-e2e: ## the end-to-end scripts of cmd/proxyd/testdata/script, long ones too
-	PROXYD_E2E=1 $(GO) test -count=1 ./cmd/proxyd
+e2e: ## the end-to-end tests and scripts of cmd/proxyd, long ones too
+	$(GO) test -count=1 ./cmd/proxyd/...
 
 clean: ## remove what was built
 	rm -f proxyd

@@ -18,6 +18,7 @@ var modules = []string{
 	"github.com/agext/levenshtein",
 	"github.com/alecthomas/kong",
 	"github.com/coreos/go-systemd/v22",
+	"github.com/google/go-cmp",
 	"github.com/hashicorp/hcl/v2",
 	"github.com/rogpeppe/go-internal",
 	"github.com/zclconf/go-cty",
@@ -63,6 +64,20 @@ func TestREADMESaysWhatEachModuleSaves(t *testing.T) {
 		if !bytes.Contains(readme, []byte(m)) {
 			t.Errorf("README.md: want a line on what %s saves", m)
 		}
+	}
+}
+
+func TestREADMEShowsTheShippedConfiguration(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped, err := os.ReadFile("proxy.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(readme, shipped) {
+		t.Error("README.md: want proxy.hcl as it is shipped")
 	}
 }
 

@@ -101,7 +101,9 @@ func (c *control) handle(m handoff.Message) error {
 		return c.commit(m)
 	case handoff.Abort:
 		c.prepared = nil
-		c.onLoop(func() { c.w.forget(c.current) })
+		if c.current != nil {
+			c.onLoop(func() { c.w.forget(c.current) })
+		}
 		return nil
 	case handoff.Drain:
 		var body handoff.DrainBody

@@ -80,7 +80,7 @@ func (t *target) dial(ctx context.Context) (*admin.Client, error) {
 		err = t.check(ctx, client)
 	}
 	if err != nil && mistakes != nil { // the file may have said where to look, and cannot be asked
-		return nil, fmt.Errorf("%w\n     = The proxy that runs this file was not found; --state-dir tells where it is", mistakes)
+		return nil, fmt.Errorf("%w\n     = While the file has mistakes, --state-dir tells which proxy is meant", mistakes)
 	}
 	return client, err
 }

@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs each file of testdata/script: one behaviour of the whole
-// program, seen from outside. Beside testscript's own commands there are those
-// of commands, the condition [long], true for 'make e2e', and the variables
+// program, seen from outside. Long ones begin with '[short] skip'. Beside
+// testscript's own commands there are those of commands, and the variables
 //
 //	$IP    a loopback address that is this script's alone
 //	$WORK  its folder; put state_dir at $WORK/run
@@ -51,12 +51,6 @@ func TestScripts(t *testing.T) {
 		Cmds:                commands,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Condition: func(name string) (bool, error) {
-			if name != "long" {
-				return false, fmt.Errorf("unknown condition %s", name)
-			}
-			return os.Getenv("PROXYD_E2E") != "", nil
-		},
 	})
 }
 

@@ -73,7 +73,7 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 	kept := len(c.out)
 	n, err := c.tls.Read(b)
 	c.more = n == len(b)
-	if len(c.out) > kept { // an answer to a key update, or an alert
+	if len(c.out) > 0 { // an answer to a key update, or an alert
 		c.replies += len(c.out) - kept
 		_ = c.Flush() // the next write fails the same way, and what was read is good
 		if c.replies > maxReplies {

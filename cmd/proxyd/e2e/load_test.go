@@ -9,10 +9,11 @@ import (
 )
 
 // A load keeps asking a proxy and counts what is not a whole answer as wanted.
-// Requests are POSTs, which nothing on the way may send twice.
+// Requests are POSTs, which nothing on the way may send twice, or bare GETs.
 type load struct {
 	address string
 	method  string
+	body    string
 	check   func(*answer) error
 	stopped chan struct{}
 	all     sync.WaitGroup
@@ -23,7 +24,7 @@ type load struct {
 }
 
 func newLoad(t *testing.T, address string) *load {
-	l := &load{address: address, method: http.MethodPost, check: (*answer).ok, stopped: make(chan struct{})}
+	l := &load{address: address, method: http.MethodPost, body: "body", check: (*answer).ok, stopped: make(chan struct{})}
 	t.Cleanup(l.stop)
 	return l
 }
@@ -87,7 +88,7 @@ func (l *load) keep(n int, pause time.Duration, fields ...string) {
 			}
 			defer c.Close()
 			for turn := 0; l.pause(pause); turn++ {
-				a, err := c.ask(l.method, fmt.Sprintf("/kept/%d/%d", i, turn), "body", fields...)
+				a, err := c.ask(l.method, fmt.Sprintf("/kept/%d/%d", i, turn), l.body, fields...)
 				if l.note(a, err) != nil && (err != nil || a.closing) {
 					return
 				}
@@ -128,7 +129,7 @@ func (l *load) renew(n int, fields ...string) {
 					return
 				}
 				defer c.Close()
-				_ = l.note(c.ask(l.method, fmt.Sprintf("/new/%d", i), "body", fields...))
+				_ = l.note(c.ask(l.method, fmt.Sprintf("/new/%d", i), l.body, fields...))
 			})
 		}
 	})

@@ -79,10 +79,13 @@ func (o *origin) start() {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	if network == "tcp" {
+		o.address = l.Addr().String() // the port may have been 0
+	}
 	if o.tls != nil {
 		l = tls.NewListener(l, o.tls)
 	}
-	server := &http.Server{ //nolint:gosec // its only client is the proxy under test
+	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			o.requests.Add(1)
 			o.handler.ServeHTTP(w, r)

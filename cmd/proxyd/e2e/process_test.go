@@ -26,7 +26,7 @@ func (p *proxy) end() {
 	}
 	if !within(patience, func() bool { return len(processesOf(p.dir)) == 0 }) {
 		left := processesOf(p.dir)
-		p.t.Errorf("processes that did not stop: %q", left)
+		p.t.Errorf("processes that did not stop: %v", left)
 		for pid := range left {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
