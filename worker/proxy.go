@@ -213,7 +213,7 @@ func (x *exchange) noResponse(err error) error {
 	switch {
 	case x.upErr != nil:
 		return x.upErr
-	case err == io.EOF:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // a killed TLS server sends no close_notify
 		return errNoResponse
 	}
 	return fmt.Errorf("read response: %w", err)

@@ -29,7 +29,7 @@ type proxy struct {
 
 // startProxy runs a worker with one listener called "web" and what rest says of
 // its upstreams and limits.
-func startProxy(t *testing.T, route, rest string) *proxy {
+func startProxy(t testing.TB, route, rest string) *proxy {
 	t.Helper()
 	seg, err := shm.Create()
 	if err != nil {
@@ -68,7 +68,7 @@ func startProxy(t *testing.T, route, rest string) *proxy {
 
 // configure puts a configuration in force, as PREPARE and COMMIT do. ln is the
 // listening socket the first time, else nil.
-func (p *proxy) configure(t *testing.T, ln net.Listener, route, rest string) {
+func (p *proxy) configure(t testing.TB, ln net.Listener, route, rest string) {
 	t.Helper()
 	text := fmt.Sprintf("listener \"web\" {\n address = %q\n timeouts = { header = \"1s\", body_idle = \"1s\" }\n route \"all\" {\n%s\n}\n}\n%s",
 		p.addr, route, rest)
@@ -102,7 +102,7 @@ func (p *proxy) onLoop(f func()) {
 	<-done
 }
 
-func dup(t *testing.T, ln net.Listener) int {
+func dup(t testing.TB, ln net.Listener) int {
 	rc, err := ln.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func dup(t *testing.T, ln net.Listener) int {
 }
 
 // dial opens a connection to p for the length of the test.
-func (p *proxy) dial(t *testing.T) net.Conn {
+func (p *proxy) dial(t testing.TB) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", p.addr)
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *proxy) dial(t *testing.T) net.Conn {
 
 // startOrigin serves connections by serve, each on a goroutine of its own, and
 // returns the address.
-func startOrigin(t *testing.T, serve func(net.Conn)) string {
+func startOrigin(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
