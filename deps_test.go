@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 // library, and for no one if it is of a module.
 var importers = map[string][]string{
 	"unsafe":                            {"internal/shm", "worker/loop"},
-	"github.com/agext/levenshtein":      {"internal/config"},
+	"github.com/agext/levenshtein":      {"internal/config", "cmd/proxyd"},
 	"github.com/alecthomas/kong":        {"cmd/proxyd"},
 	"github.com/coreos/go-systemd/v22/": {"supervisor/sysd"},
 	"github.com/hashicorp/hcl/v2":       {"internal/config"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/agext/levenshtein"
 	"github.com/alecthomas/kong"
 
 	"github.com/proxyd/proxyd/internal/config"
@@ -32,10 +33,28 @@ func run(args []string) error {
 	if err != nil {
 		return &supervisor.ExitError{
 			Code: exitUsage,
-			Err:  fmt.Errorf("%w\n'proxyd --help' lists the commands and their flags", err),
+			Err:  fmt.Errorf("%w%s\n'proxyd --help' lists the commands and their flags", err, didYouMean(parser, args)),
 		}
 	}
 	return command.Run()
+}
+
+// didYouMean suggests a command for a first argument that is none. For flags the
+// parser does it itself.
+func didYouMean(parser *kong.Kong, args []string) string {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return ""
+	}
+	best, least := "", 3 // edits that a slip of the fingers makes
+	for _, command := range parser.Model.Leaves(true) {
+		if d := levenshtein.Distance(args[0], command.Name, nil); d > 0 && d < least {
+			best, least = command.Name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
 }
 
 // report prints err for a person and returns the exit code that it stands for.
