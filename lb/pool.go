@@ -49,18 +49,21 @@ func NewPool(seg *shm.Segment, name string, servers []Spec, checked bool) (*Pool
 			checked: checked,
 		})
 	}
-	p.scatter()
 	return p, nil
 }
 
-// scatter starts the round robin at a random server. Workers, and pools that
-// follow one another in quick reloads, would else all begin with the first.
-func (p *Pool) scatter() {
-	for i := range p.servers {
-		p.servers[i].rank = fit
+// scatter starts the round robin at a random server of rank r. Workers, and pools
+// that follow one another in quick reloads, would else all begin with the first.
+func (p *Pool) scatter(r rank) {
+	n := 0
+	for _, s := range p.servers {
+		s.current = 0
+		if s.rank == r {
+			n++
+		}
 	}
-	for range rand.IntN(max(len(p.servers), 1)) {
-		p.next(fit)
+	for range rand.IntN(n) {
+		p.next(r)
 	}
 }
 
@@ -83,7 +86,25 @@ func (p *Pool) Pick(tried []*Server) *Server {
 	if best == unfit {
 		return nil
 	}
+	if len(tried) == 0 {
+		p.regroup(best)
+	}
 	return p.next(best)
+}
+
+// regroup starts the round robin anew if other servers than before share the
+// requests: what they owed or were owed was to servers that are out of it now, and
+// would give one of them two requests in a row.
+func (p *Pool) regroup(best rank) {
+	changed := false
+	for _, s := range p.servers {
+		in := s.rank == best
+		changed = changed || in != s.sharing
+		s.sharing = in
+	}
+	if changed {
+		p.scatter(best)
+	}
 }
 
 func (p *Pool) rank(s *Server, tried []*Server) rank {

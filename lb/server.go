@@ -22,6 +22,7 @@ type Server struct {
 	// Of the loop alone: see Pool.Pick.
 	rank    rank
 	current int
+	sharing bool // it was among those that Pick chose from
 }
 
 // Failed reports that a connect to s failed. All workers pass s over for a

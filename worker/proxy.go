@@ -82,6 +82,7 @@ func (x *exchange) closeServer() {
 // over for the next.
 func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
 	var last error
+	sure := x.req.HasBody() || !idempotent(x.req.Method)
 	for giveUp := x.t.After(maxConnects * u.config.Timeouts.Connect); ; {
 		s := u.pool.Pick(x.tried)
 		if s == nil {
@@ -92,7 +93,7 @@ func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
 		}
 		p := u.conns[s]
 		if !fresh {
-			if c := p.take(); c != nil {
+			if c := p.take(sure); c != nil {
 				x.w.count(shm.UpstreamReuses)
 				return c, nil
 			}

@@ -128,16 +128,24 @@ type serverConn struct {
 	reused bool // it has carried an exchange before
 }
 
-// take returns an idle connection, nil if there is none.
-func (p *connPool) take() *serverConn {
-	last := p.idle.Last()
-	if last == nil {
-		return nil
+// take returns an idle connection, nil if there is none. If sure, the kernel is
+// asked whether the server has closed it, which costs a call: for requests that
+// cannot be repeated should that turn out too late.
+func (p *connPool) take(sure bool) *serverConn {
+	for {
+		last := p.idle.Last()
+		if last == nil {
+			return nil
+		}
+		c := last.(*serverConn)
+		c.Unpark()
+		if sure && !c.Quiet() {
+			c.close()
+			continue
+		}
+		c.reused = true
+		return c
 	}
-	c := last.(*serverConn)
-	c.Unpark()
-	c.reused = true
-	return c
 }
 
 // open makes a new connection, with its TLS handshake.

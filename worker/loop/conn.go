@@ -108,6 +108,15 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 	return n, nil
 }
 
+// Quiet asks the kernel whether the connection is open and has nothing to read,
+// also if the event that would say otherwise has not been delivered yet.
+func (c *Conn) Quiet() bool {
+	if c.loop == nil || c.readable {
+		return false
+	}
+	return peek(c.fd) == syscall.EAGAIN
+}
+
 // TryWrite sends what the socket takes of b, and returns ErrAgain if that is
 // nothing.
 func (c *Conn) TryWrite(b []byte) (int, error) {

@@ -169,7 +169,7 @@ func TestIdleKeepsTheOrderOfParking(t *testing.T) {
 func TestIdleExpiresInOrder(t *testing.T) {
 	l := start(t)
 	p, _ := tenants(t, l, 5)
-	list := newIdle(t, l, 10 * time.Millisecond)
+	list := newIdle(t, l, 10*time.Millisecond)
 	var order []int
 	var early int64
 	on(t, l, func() {

@@ -19,6 +19,13 @@ func recv(fd int32, b []byte) (int, syscall.Errno) {
 	return int(n), e
 }
 
+// peek is recv of a byte that it leaves there.
+func peek(fd int32) syscall.Errno {
+	var b [1]byte
+	_, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK, 0, 0)
+	return e
+}
+
 func send(fd int32, b []byte) (int, syscall.Errno) {
 	n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_NOSIGNAL, 0, 0)
 	return int(n), e

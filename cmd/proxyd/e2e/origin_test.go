@@ -1,26 +1,19 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
+	"maps"
 	"net"
 	"net/http"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,10 +29,12 @@ type origin struct {
 	requests    atomic.Int64 // that reached the handler
 	connections atomic.Int64 // that carried bytes
 
-	mu       sync.Mutex
 	server   *http.Server // nil: dead
-	conns    map[net.Conn]http.ConnState
-	finished chan struct{} // closed when server has gone
+	listener net.Listener
+	finished chan struct{} // closed when server accepts no more
+
+	mu    sync.Mutex
+	conns map[net.Conn]http.ConnState
 }
 
 // newOrigin starts an origin; "" is any free address, a nil handler answers with
@@ -94,8 +89,9 @@ func (o *origin) start() {
 		ConnState: o.changed,
 	}
 	finished := make(chan struct{})
+	o.server, o.listener, o.finished = server, l, finished
 	o.mu.Lock()
-	o.server, o.finished, o.conns = server, finished, make(map[net.Conn]http.ConnState)
+	o.conns = make(map[net.Conn]http.ConnState)
 	o.mu.Unlock()
 	go func() {
 		defer close(finished)
@@ -120,18 +116,17 @@ func (o *origin) changed(c net.Conn, s http.ConnState) {
 // connections at once, these by reset if so wanted. It returns how many requests
 // had been accepted and not answered.
 func (o *origin) kill(reset bool) (unanswered int) {
-	o.mu.Lock()
-	server := o.server
-	o.server = nil
-	conns := o.conns
-	o.conns = make(map[net.Conn]http.ConnState)
-	o.mu.Unlock()
-	if server == nil {
+	if o.server == nil {
 		return 0
 	}
-	for c, state := range conns {
+	o.listener.Close()
+	<-o.finished // no connection comes any more
+	o.mu.Lock()
+	conns := slices.Collect(maps.Keys(o.conns))
+	o.mu.Unlock()
+	for _, c := range conns {
 		raw := underTLS(c)
-		if state == http.StateActive || unread(raw) > 0 {
+		if o.busy(c) || unread(raw) > 0 {
 			unanswered++
 		}
 		if tcp, ok := raw.(*net.TCPConn); ok && reset {
@@ -139,9 +134,16 @@ func (o *origin) kill(reset bool) (unanswered int) {
 		}
 		raw.Close()
 	}
-	server.Close()
-	<-o.finished
+	o.server.Close()
+	o.server = nil
 	return unanswered
+}
+
+// busy reports whether c carries a request that has been read.
+func (o *origin) busy(c net.Conn) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.conns[c] == http.StateActive
 }
 
 func underTLS(c net.Conn) net.Conn {
@@ -167,131 +169,4 @@ func network(address string) (network, where string) {
 		return "unix", path
 	}
 	return "tcp", address
-}
-
-// serveRaw runs serve on each connection to a new address. The connection is
-// closed when serve returns or the test ends.
-func serveRaw(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback(), "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	conns := make(map[net.Conn]bool)
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns[c] = true
-			mu.Unlock()
-			all.Go(func() {
-				defer c.Close()
-				serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	return l.Addr().String()
-}
-
-// refused returns an address that refuses connections for as long as the test
-// runs: it is bound, so that nobody else gets it, and does not listen.
-func refused(t *testing.T) string {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	sa := &unix.SockaddrInet4{Addr: [4]byte(net.ParseIP(loopback()).To4())}
-	if err := unix.Bind(fd, sa); err != nil {
-		t.Fatal(err)
-	}
-	bound, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return net.JoinHostPort(net.IP(sa.Addr[:]).String(), fmt.Sprint(bound.(*unix.SockaddrInet4).Port))
-}
-
-// An authority issues certificates for one test.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	template := certificate("e2e authority")
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	a.cert, a.key = a.sign(template, template, nil)
-	return a
-}
-
-func certificate(name string) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-}
-
-// sign makes a key and its certificate; a nil signer is the key itself.
-func (a *authority) sign(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if signer == nil {
-		signer = key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-// server is what a server needs to be host.
-func (a *authority) server(host string) *tls.Config {
-	a.t.Helper()
-	template := certificate(host)
-	template.DNSNames = []string{host}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	cert, key := a.sign(template, a.cert, a.key)
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}},
-		NextProtos:   []string{"http/1.1"},
-		MinVersion:   tls.VersionTLS12,
-	}
-}
-
-// write puts the authority's certificate in a file.
-func (a *authority) write(path string) {
-	a.t.Helper()
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-	if err := os.WriteFile(path, block, 0o644); err != nil {
-		a.t.Fatal(err)
-	}
 }
