@@ -78,8 +78,7 @@ func (c *control) beat() {
 	turned := make(chan struct{}, 1)
 	for range time.Tick(beatEvery) {
 		c.w.loop.Post(func() {
-			c.w.shared.Beat.Store(shm.Now())
-			c.w.publish()
+			c.w.tidy()
 			turned <- struct{}{}
 		})
 		<-turned

@@ -50,9 +50,7 @@ type exchange struct {
 }
 
 func (w *worker) takeExchange() *exchange {
-	if n := len(w.exchanges); n > 0 {
-		x := w.exchanges[n-1]
-		w.exchanges = w.exchanges[:n-1]
+	if x, ok := w.exchanges.get(); ok {
 		return x
 	}
 	return &exchange{w: w, in: make([]byte, headBytes)}
@@ -65,7 +63,7 @@ func (w *worker) putExchange(x *exchange) {
 	x.t, x.c, x.service, x.route, x.have = nil, nil, nil, nil, 0
 	x.req.Reset()
 	x.resp.Reset()
-	w.exchanges = append(w.exchanges, x)
+	w.exchanges.put(x)
 }
 
 // serve answers requests until the connection falls idle (true) or must be

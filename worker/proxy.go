@@ -65,7 +65,7 @@ func (x *exchange) proxy() bool {
 }
 
 func (x *exchange) release() {
-	x.w.putBuffer(x.from)
+	x.w.buffers.put(x.from)
 	x.from = nil
 	clear(x.tried)
 }

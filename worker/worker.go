@@ -40,8 +40,8 @@ type worker struct {
 	maxClients int
 	full       bool // paused because of maxClients
 
-	exchanges []*exchange
-	buffers   [][]byte
+	exchanges freelist[*exchange]
+	buffers   freelist[[]byte]
 
 	dateLine []byte
 	dateAt   int64 // loop time until which dateLine is right
@@ -119,21 +119,25 @@ func (w *worker) publish() {
 	w.published = s
 }
 
+// tidy is called once a second.
+func (w *worker) tidy() {
+	w.shared.Beat.Store(shm.Now())
+	w.publish()
+	w.exchanges.trim()
+	w.buffers.trim()
+}
+
 // responded counts a response by the class of its status.
 func (w *worker) responded(status int) {
 	w.count(shm.Responses1xx + shm.Counter(min(status/100, 5)-1))
 }
 
 func (w *worker) takeBuffer() []byte {
-	if n := len(w.buffers); n > 0 {
-		b := w.buffers[n-1]
-		w.buffers = w.buffers[:n-1]
+	if b, ok := w.buffers.get(); ok {
 		return b
 	}
 	return make([]byte, bodyBytes)
 }
-
-func (w *worker) putBuffer(b []byte) { w.buffers = append(w.buffers, b) }
 
 // date returns the Date line of a response, made once a second.
 func (w *worker) date() []byte {

@@ -40,6 +40,7 @@ type Conn struct {
 
 	out     []byte // encrypted, not yet taken by the socket
 	replies int    // bytes that reading has put into out since it was empty
+	broken  error  // why the socket will never take out
 }
 
 // Client returns the client side of a TLS connection over raw.
@@ -75,7 +76,7 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 	c.more = n == len(b)
 	if len(c.out) > 0 { // an answer to a key update, or an alert
 		c.replies += len(c.out) - kept
-		_ = c.Flush() // the next write fails the same way, and what was read is good
+		_ = c.Flush() // the next write says if it fails; what was read is good
 		if c.replies > maxReplies {
 			return 0, errReplies
 		}
@@ -98,13 +99,17 @@ func (c *Conn) TryWrite(b []byte) (int, error) {
 	if err := c.Flush(); err != nil {
 		return 0, err
 	}
-	return c.tls.Write(b)
+	n, err := c.tls.Write(b)
+	if c.broken != nil {
+		return 0, c.broken
+	}
+	return n, err
 }
 
 // Flush sends what is kept; loop.ErrAgain says that some still is.
 func (c *Conn) Flush() error {
 	for len(c.out) > 0 {
-		n, err := c.raw.TryWrite(c.out)
+		n, err := c.send(c.out)
 		c.out = c.out[:copy(c.out, c.out[n:])]
 		if err != nil {
 			return err
@@ -112,6 +117,17 @@ func (c *Conn) Flush() error {
 	}
 	c.replies = 0
 	return nil
+}
+
+func (c *Conn) send(b []byte) (int, error) {
+	if c.broken != nil {
+		return 0, c.broken
+	}
+	n, err := c.raw.TryWrite(b)
+	if err != nil && err != loop.ErrAgain {
+		c.broken = err
+	}
+	return n, err
 }
 
 // Unsent reports whether encrypted bytes wait for Flush.
@@ -193,18 +209,13 @@ func (a *adapter) fill() error {
 	}
 }
 
-// Write takes all of p, at once or for later.
+// Write takes all of p, at once or for later. It does not fail even if the socket
+// does: tls, told so while it answers a key update, would not go over to the new
+// key and could not read what the server has sent.
 func (a *adapter) Write(p []byte) (int, error) {
 	sent := 0
-	for len(a.out) == 0 && sent < len(p) {
-		n, err := a.raw.TryWrite(p[sent:])
-		sent += n
-		if err == loop.ErrAgain {
-			break
-		}
-		if err != nil {
-			return sent, err
-		}
+	if len(a.out) == 0 {
+		sent, _ = (*Conn)(a).send(p)
 	}
 	a.out = append(a.out, p[sent:]...)
 	return len(p), nil
