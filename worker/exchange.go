@@ -142,13 +142,13 @@ func (x *exchange) begin() {
 	c.requests++
 	most := x.service.config.Limits.RequestsPerConnection
 	x.last = x.req.Close || x.w.draining || c.listener.removed || most > 0 && c.requests >= most
-	x.w.count(shm.Requests)
 }
 
 // serveRequest answers the request whose head was read, and reports whether the
 // connection can go on.
 func (x *exchange) serveRequest() bool {
 	x.begin()
+	x.w.count(shm.Requests)
 	x.route = x.service.routes[0] // as yet, every route matches every request
 	if most := x.service.config.Limits.Body; most > 0 && x.req.ContentLength > most {
 		return x.reply(413, nil)

@@ -215,3 +215,31 @@ func TestBodyLimit(t *testing.T) {
 		})
 	}
 }
+
+// A head that stops half way leaves nothing behind for the next request on the
+// same connection.
+func TestHalfAHeadThenAWholeOne(t *testing.T) {
+	var served atomic.Int64
+	p := startProxy(t, `upstream = "up"`, upstreamOf(startOrigin(t, func(c net.Conn) {
+		if served.Add(1) == 1 {
+			says("HTTP/1.1 200 OK\r\nX-Padding: " + strings.Repeat("x", 200))(c)
+			return
+		}
+		answers(okResponse)(c)
+	})))
+	c := p.dial(t)
+	// At once, so that the same exchange serves all of them.
+	if _, err := io.WriteString(c, strings.Repeat(getRequest, 3)); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	for _, want := range []int{502, 200, 200} {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != want {
+			t.Errorf("status %d, %v; want %d", resp.StatusCode, err, want)
+		}
+	}
+}

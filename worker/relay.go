@@ -108,6 +108,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 func (x *exchange) fail(err error) bool {
 	x.report(err)
 	x.closeServer()
+	x.resp.Reset() // it may have been left in the middle of a head
 	status := statusOf(err)
 	if status == 0 {
 		return false // nobody is there to hear it
