@@ -13,7 +13,8 @@
 // another worker; it meets the supervisor in package handoff only.
 //
 // Reading order: worker.go (the process), control.go, snapshot.go, listener.go,
-// client.go, exchange.go (one request's way), converse.go, flow.go, upstream.go.
+// client.go, exchange.go (one request's way), proxy.go, relay.go, flow.go,
+// upstream.go, tunnel.go.
 //
 // It is started by cmd/proxyd, as the supervisor's child.
 package worker

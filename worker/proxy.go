@@ -26,6 +26,7 @@ var (
 	errClientStall = errors.New("client stalled")
 	errInterim     = errors.New("too many interim responses")
 	errSwitch      = errors.New("server switched protocols unasked")
+	errSilent      = errors.New("silent for stream_timeout")
 	responseLimits = http1.Limits{HeadBytes: maxResponseHead, Fields: maxResponseField}
 	scheme         = []byte("http")
 	errNoneUsable  = errors.New("no usable server")
@@ -131,6 +132,10 @@ func (x *exchange) converse() (keep, again bool) {
 		}
 		return x.fail(err), false
 	}
+	if x.resp.Status == 101 {
+		x.tunnel(n)
+		return false, false
+	}
 	return x.relay(n), false
 }
 
@@ -193,7 +198,7 @@ func (x *exchange) awaitHead() (int, error) {
 				}
 				break
 			}
-			if x.resp.Status == 101 {
+			if x.resp.Status == 101 && !(x.req.WebSocket && x.resp.WebSocket) {
 				return 0, errSwitch
 			}
 			if !x.resp.Interim() {

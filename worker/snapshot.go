@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
@@ -32,6 +33,8 @@ type service struct {
 	name   []byte
 	head   http1.Limits
 	routes []*route
+
+	streamTimeout time.Duration // silence after which a tunnel ends
 }
 
 // A route sends requests to an upstream, within limits.
@@ -72,9 +75,10 @@ func compile(seg *shm.Segment, shared *shm.Slot, c *config.Config, number uint64
 	}
 	for _, lc := range c.Listeners {
 		v := &service{
-			config: lc,
-			name:   []byte(lc.Name),
-			head:   http1.Limits{HeadBytes: lc.Limits.HeaderBytes, Fields: lc.Limits.Headers, TargetBytes: maxTarget},
+			config:        lc,
+			name:          []byte(lc.Name),
+			streamTimeout: c.Supervisor.StreamTimeout,
+			head:          http1.Limits{HeadBytes: lc.Limits.HeaderBytes, Fields: lc.Limits.Headers, TargetBytes: maxTarget},
 		}
 		for _, rc := range lc.Routes {
 			r := &route{name: []byte(rc.Name), upstream: upstreams[rc.Upstream]}

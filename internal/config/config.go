@@ -25,6 +25,8 @@ type Supervisor struct {
 	Log          string // "": standard error
 	ReadyTimeout time.Duration
 	DrainTimeout time.Duration
+	// StreamTimeout is how long a WebSocket may be silent.
+	StreamTimeout time.Duration
 }
 
 // A Listener is a set of addresses whose requests share routes and limits.

@@ -80,7 +80,7 @@ func TestShipped(t *testing.T) {
 		Path: "../../proxy.hcl",
 		Supervisor: Supervisor{
 			StateDir: dir, PIDFile: dir + "/proxyd.pid", AdminSocket: dir + "/admin.sock",
-			ReadyTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second,
+			ReadyTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, StreamTimeout: 10 * time.Minute,
 		},
 		Listeners: []*Listener{{
 			Name:      "web",
@@ -112,7 +112,7 @@ func TestFull(t *testing.T) {
 	}
 	wantSupervisor := Supervisor{
 		Workers: 3, PIDFile: "/run/proxyd/pid", StateDir: folder + "/state", AdminSocket: folder + "/state/admin.sock",
-		Log: folder + "/proxyd.log", ReadyTimeout: 5 * time.Second, DrainTimeout: 90 * time.Second,
+		Log: folder + "/proxyd.log", ReadyTimeout: 5 * time.Second, DrainTimeout: 90 * time.Second, StreamTimeout: time.Hour,
 	}
 	if c.Supervisor != wantSupervisor {
 		t.Errorf("got %+v; want %+v", c.Supervisor, wantSupervisor)

@@ -113,13 +113,14 @@ var schema = block{
 
 var supervisorBlock = block{
 	name: "supervisor", single: true,
-	args: with(later("user", "stream_timeout"),
+	args: with(later("user"),
 		arg{name: "workers", kind: autoKind, def: int64(0), min: 1, max: maxWorkers},
 		pathArg("pid_file"),
 		pathArg("state_dir"),
 		pathArg("log"),
 		durationArg("ready_timeout", 30*time.Second, second/10, hour),
 		durationArg("drain_timeout", 30*time.Second, 0, day),
+		durationArg("stream_timeout", 10*time.Minute, second, day),
 	),
 }
 

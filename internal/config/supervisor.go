@@ -19,6 +19,8 @@ func (d *decoder) supervisor(root *section) Supervisor {
 		AdminSocket:  filepath.Join(dir, "admin.sock"),
 		ReadyTimeout: s.duration("ready_timeout"),
 		DrainTimeout: s.duration("drain_timeout"),
+
+		StreamTimeout: s.duration("stream_timeout"),
 	}
 	if s.has("pid_file") {
 		v.PIDFile = d.bundle.resolve(s.text("pid_file"))

@@ -60,6 +60,9 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	if r.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
+	if r.WebSocket {
+		dst = append(dst, upgradeLines...)
+	}
 	if r.MaxForwards > 0 {
 		dst = append(dst, "Max-Forwards: "...)
 		dst = append(strconv.AppendInt(dst, r.MaxForwards-1, 10), "\r\n"...)
@@ -160,6 +163,9 @@ func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 	}
 	dst = append(dst, r.head[from:len(r.head)-2]...)
 	if r.Status < 200 {
+		if r.WebSocket {
+			dst = append(dst, upgradeLines...)
+		}
 		return append(dst, "\r\n"...)
 	}
 	if !r.seen.has(KindDate) {

@@ -9,6 +9,7 @@ const maxOptions = 32
 // options are the connection options of a head (RFC 9110 section 7.6.1).
 type options struct {
 	close, keepAlive bool
+	upgrade          bool
 	named            bool // some name fields to remove
 	count            int
 }
@@ -27,6 +28,8 @@ func (o *options) add(list []byte) *Error {
 			o.keepAlive = true
 		case equalFold(opt, "close"):
 			o.close = true
+		case equalFold(opt, "upgrade"):
+			o.upgrade = true
 		default:
 			if err := o.name(opt); err != nil {
 				return err

@@ -41,6 +41,7 @@ type Request struct {
 	ContentLength  int64 // -1 without the field
 	Chunked        bool
 	Close          bool // the connection ends after this message
+	WebSocket      bool // a complete opening handshake: the answer may be 101
 	ExpectContinue bool // the client waits for a 100 before it sends the body
 
 	// MaxForwards is the field's value for OPTIONS and TRACE, -1 without it and
@@ -128,7 +129,7 @@ func (r *Request) parse(b []byte, lim *Limits) (n int, err *Error) {
 	r.first = i
 	r.Fields, r.seen, r.options = r.Fields[:0], 0, options{}
 	r.Host, r.ContentLength, r.MaxForwards = nil, -1, -1
-	r.Chunked, r.ExpectContinue = false, false
+	r.Chunked, r.ExpectContinue, r.WebSocket = false, false, false
 	for {
 		f, next, err := nextField(b, i, &r.Fields, lim)
 		if next == 0 {
@@ -298,6 +299,7 @@ func (r *Request) finish() *Error {
 	r.options.strike(r.Fields)
 	r.Close = r.options.close || r.Minor == 0 && !r.options.keepAlive
 	r.ExpectContinue = r.ExpectContinue && r.HasBody()
+	r.WebSocket = r.options.upgrade && r.opensWebSocket()
 	if r.HasBody() && string(r.Method) == "TRACE" {
 		return errTraceContent
 	}

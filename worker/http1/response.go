@@ -23,6 +23,7 @@ type Response struct {
 	ContentLength int64 // -1 without the field
 	Chunked       bool
 	Close         bool // the connection ends after this message, says the server
+	WebSocket     bool // 101 that switches to WebSocket
 
 	head    []byte
 	first   int // where in head the first field line starts
@@ -82,6 +83,7 @@ func (r *Response) parse(b []byte, lim *Limits) (n int, err *Error) {
 		}
 	}
 	r.options.strike(r.Fields)
+	r.WebSocket = r.Status == 101 && r.options.upgrade && toWebSocket(r.Fields)
 	r.Close = r.options.close || r.Minor == 0 && !r.options.keepAlive
 	r.head = b[:i:i]
 	return i, nil

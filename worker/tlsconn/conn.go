@@ -142,6 +142,13 @@ func (c *Conn) Readable() bool {
 // State describes the connection; see tls.Conn.ConnectionState.
 func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
 
+// CloseWrite sends close_notify: the peer reads an end of file; reads go on. What
+// the socket does not take at once waits for Flush.
+func (c *Conn) CloseWrite() {
+	_ = c.tls.CloseWrite() // fails only if the connection is broken, which reads say too
+	_ = c.Flush()
+}
+
 // Close sends close_notify if the socket takes it at once, and closes.
 func (c *Conn) Close() {
 	if c.raw.Open() {

@@ -1,6 +1,5 @@
 supervisor {
-  user           = "proxyd"
-  stream_timeout = "10m"
+  user = "proxyd"
 }
 listener "web" {
   address = ":8080"

@@ -12,6 +12,7 @@ supervisor {
   log           = "proxyd.log"
   ready_timeout = "5s"
   drain_timeout = "1m30s"
+  stream_timeout = "1h"
 }
 
 listener "https" {
