@@ -282,9 +282,7 @@ func TestStoppedWorkerIsReplaced(t *testing.T) {
 	s.serve(play{host: "a"})
 	before := s.pids()
 	start := time.Now()
-	if err := syscall.Kill(before[1], syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	s.halt(before[1])
 	s.await("a new worker", func() bool {
 		w := s.status().Workers[1]
 		return w.State == "serving" && w.Pid != before[1]
@@ -304,9 +302,7 @@ func TestReloadWithAStoppedWorker(t *testing.T) {
 	s := newStage(t)
 	s.serve(play{host: "a"})
 	before := s.pids()
-	if err := syscall.Kill(before[1], syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	s.halt(before[1])
 	s.write(play{host: "b"})
 	if res := s.reload(); res.OK || res.Code != 3 || !strings.Contains(res.Text, "worker 1: did not answer in time") {
 		t.Errorf("reload: got %+v; want code 3 and that worker 1 did not answer", res)

@@ -335,3 +335,26 @@ func (s *stage) leftNothing(pids []int) {
 		s.t.Error("connect: got a connection; want none")
 	}
 }
+
+// halt stops a process and waits until each of its threads has stopped: the
+// signal reaches them after kill has returned.
+func (s *stage) halt(pid int) {
+	s.t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("all threads to stop", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			return false
+		}
+		for _, name := range threads {
+			stat, _ := os.ReadFile(name)
+			_, after, _ := strings.Cut(string(stat), ") ")
+			if !strings.HasPrefix(after, "T") {
+				return false
+			}
+		}
+		return true
+	})
+}

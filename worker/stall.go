@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"log/slog"
+	"syscall"
 	"time"
 
 	"github.com/proxyd/proxyd/worker/loop"
@@ -13,8 +14,8 @@ const (
 	stallLogBytes = 4 << 10     // of stacks
 )
 
-// watchStalls logs what the loop is doing when a turn of it takes too long. A
-// machine that gives the process no time looks the same from here.
+// watchStalls logs what the loop is doing when a turn of it takes too long, unless
+// the machine is too busy to let the process run: such a turn is only counted.
 func watchStalls(l *loop.Loop, log *slog.Logger) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -22,22 +23,31 @@ func watchStalls(l *loop.Loop, log *slog.Logger) (stop func()) {
 		tick := time.NewTicker(loop.StallAfter)
 		defer tick.Stop()
 		var last time.Time
+		var before, preempted int64
 		for {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
 			}
-			if time.Since(last) < stallLogEvery {
+			before, preempted = preempted, preemptions()
+			if preempted != before || time.Since(last) < stallLogEvery {
 				continue
 			}
 			if stacks := l.Stalled(); stacks != nil {
 				last = time.Now()
-				log.Warn("the loop is stalled, or starved", "stacks", string(busy(stacks)))
+				log.Warn("the loop is stalled", "stacks", string(busy(stacks)))
 			}
 		}
 	}()
 	return func() { close(done); <-ended }
+}
+
+// preemptions is how often the kernel has taken a processor from this process.
+func preemptions() int64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail for ourselves
+	return u.Nivcsw
 }
 
 // busy picks the stacks of the goroutines that do something, less the watcher's
