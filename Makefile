@@ -4,18 +4,20 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS   = -X main.version=$(VERSION)
 PREFIX   ?= /usr/local
-# How long each benchmark and each fuzz target runs.
+# What 'make bench' passes on: docs/performance.md.
+BENCHFLAGS ?=
+# How long each benchmark of 'make microbench' and each fuzz target runs.
 BENCHTIME ?= 200ms
 FUZZTIME  ?= 1m
 
 # What runs off the event loop, where goroutines and processes meet.
 RACE = ./internal/... ./limiter ./lb ./supervisor/...
 
-.PHONY: help run build install test check lint race smoke bench fuzz e2e clean
+.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build proxyd and see it work: a proxy before two TLS origins, on loopback
 	./proxyd demo
@@ -49,7 +51,10 @@ race: ## the tests that matter to it under the race detector; needs a C compiler
 smoke: ## each fuzz target for a few seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
 
-bench: ## benchmarks, each for BENCHTIME (200ms)
+bench: build ## proxyd beside a relay floor, nginx and haproxy; a minute and a half, BENCHFLAGS='-rounds 5'
+	$(GO) run ./cmd/proxybench $(BENCHFLAGS)
+
+microbench: ## benchmarks of functions, each for BENCHTIME (200ms)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 # A fuzz target is a function FuzzX(f *testing.F); 'go test' takes one at a time.

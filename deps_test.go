@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	module:             {},
 	"cmd/proxyd":       {"supervisor", "supervisor/admin", "worker", "internal/config"},
 	"cmd/proxyd/e2e":   {},
+	"cmd/proxybench":   {},
 	"supervisor":       {"supervisor/admin", "supervisor/sysd", "internal/config", "internal/handoff", "internal/shm"},
 	"supervisor/admin": {},
 	"supervisor/sysd":  {},
@@ -40,7 +41,7 @@ var arrows = map[string][]string{
 // tests only. What is not listed is for everyone if it is of the standard
 // library, and for no one if it is of a module.
 var importers = map[string][]string{
-	"unsafe":                            {"internal/shm", "worker/loop"},
+	"unsafe":                            {"internal/shm", "worker/loop", "cmd/proxybench"},
 	"github.com/agext/levenshtein":      {"internal/config", "cmd/proxyd"},
 	"github.com/alecthomas/kong":        {"cmd/proxyd"},
 	"github.com/coreos/go-systemd/v22/": {"supervisor/sysd"},
@@ -48,7 +49,7 @@ var importers = map[string][]string{
 	"github.com/hashicorp/hcl/v2/":      {"internal/config"},
 	"github.com/zclconf/go-cty/":        {"internal/config"},
 	"github.com/zeebo/xxh3":             {"internal/shm"},
-	"golang.org/x/sys/unix":             {"cmd/proxyd", "supervisor", "supervisor/", "worker", "worker/", "lb", "internal/"},
+	"golang.org/x/sys/unix":             {"cmd/proxyd", "cmd/proxybench", "supervisor", "supervisor/", "worker", "worker/", "lb", "internal/"},
 	"github.com/rogpeppe/go-internal/":  {},
 	"github.com/google/go-cmp/":         {},
 	"go.uber.org/goleak":                {},

@@ -54,7 +54,8 @@ func newOutput(path string, w io.Writer, std bool) (*output, error) {
 }
 
 func (o *output) open() (*os.File, error) {
-	f, err := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	// Opening a FIFO would else wait for its reader, and the start or the log with it.
+	f, err := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}

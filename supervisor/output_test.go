@@ -2,12 +2,15 @@ package supervisor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestOutputDropsRatherThanWaits(t *testing.T) {
@@ -96,5 +99,17 @@ func TestSummary(t *testing.T) {
 	}
 	if got, want := summary("bind :80: permission denied"), "bind :80: permission denied"; got != want {
 		t.Errorf("summary: got %q; want %q", got, want)
+	}
+}
+
+// A FIFO that nobody reads is refused. To wait for its reader would be to hang
+// with the signals that could stop us caught already.
+func TestOutputDoesNotWaitForAReader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := newOutput(path, nil, false); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("newOutput: got %v, %v; want %v", o, err, unix.ENXIO)
 	}
 }

@@ -33,6 +33,10 @@ type process struct {
 
 // start runs a process as the worker of a slot.
 func (s *supervisor) start(slot int) (*process, error) {
+	exe, err := s.exe()
+	if err != nil {
+		return nil, err
+	}
 	conn, control, err := handoff.Pair()
 	if err != nil {
 		return nil, err
@@ -46,7 +50,7 @@ func (s *supervisor) start(slot int) (*process, error) {
 	defer logsOut.Close()
 	p := &process{conn: conn, logs: logs}
 	p.cmd = &exec.Cmd{
-		Path: s.exe,
+		Path: exe,
 		Args: []string{
 			os.Args[0], "worker", "--slot", strconv.Itoa(slot),
 			"--generation", strconv.FormatUint(uint64(s.generation), 10),
@@ -61,9 +65,18 @@ func (s *supervisor) start(slot int) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		conn.Close()
 		logs.Close()
-		return nil, fmt.Errorf("start %s: %w", s.exe, err)
+		return nil, fmt.Errorf("start %s: %w", exe, err)
 	}
 	return p, nil
+}
+
+// exe says what to run as a worker now: an upgrade may have replaced the file of
+// this program since the last one was started.
+func (s *supervisor) exe() (string, error) {
+	if s.options.Exe != "" {
+		return s.options.Exe, nil
+	}
+	return workerExe()
 }
 
 // workerExe says what to run as a worker: the path of this program if it still

@@ -145,11 +145,8 @@ func supervise(o Options, parent *parent) error {
 
 // prepare does all that can fail before the first worker starts.
 func (s *supervisor) prepare(first *candidate) error {
-	var err error
-	if s.exe = s.options.Exe; s.exe == "" {
-		if s.exe, err = workerExe(); err != nil {
-			return &ExitError{codeStart, err}
-		}
+	if _, err := s.exe(); err != nil {
+		return &ExitError{codeStart, err}
 	}
 	manager, passed, err := sysd.Take()
 	s.manager, s.environ = manager, sysd.Environ()

@@ -19,7 +19,6 @@ import (
 // goroutines use of it does not change after prepare.
 type supervisor struct {
 	options Options
-	exe     string
 	environ []string // of workers
 	started time.Time
 	log     *slog.Logger

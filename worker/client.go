@@ -19,7 +19,7 @@ type client struct {
 // Wake is called when a parked connection has something to read, is closed by
 // the client, or expired.
 func (c *client) Wake(_ *loop.Conn, expired bool) {
-	if expired {
+	if expired && c.Quiet() { // else a request has come, too late for its event but in time
 		c.end()
 		return
 	}

@@ -82,7 +82,9 @@ func (c *control) beat() {
 			turned <- struct{}{}
 		})
 		<-turned
-		if err := c.channel.Send(handoff.Beat, c.generation, nil); err != nil {
+		// A supervisor that is stopped for minutes lets the channel fill up. It will
+		// want to hear beats again when it goes on.
+		if err := c.channel.Send(handoff.Beat, c.generation, nil); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 	}

@@ -71,11 +71,28 @@ func (w *worker) putExchange(x *exchange) {
 // another exchange can change is kept across one.
 func (x *exchange) serve() (park bool) {
 	for {
-		if !x.readHead() || !x.serveRequest() {
+		turn := x.t.Now()
+		if !x.readHead() {
 			return false
 		}
-		if x.have == 0 && !x.c.readable() {
-			return !x.w.draining && !x.c.listener.removed
+		if !x.serveRequest() {
+			if !x.c.Quiet() {
+				x.linger() // the client is sending on, or pipelines
+			}
+			return false
+		}
+		if x.have == 0 {
+			n, err := x.c.tryRead(x.in)
+			if err == loop.ErrAgain {
+				return !x.closing()
+			}
+			if err != nil {
+				return false
+			}
+			x.have = n
+		}
+		if x.t.Now() == turn {
+			x.t.Yield() // answered without a wait: pipelined requests must not keep the loop
 		}
 	}
 }
@@ -141,8 +158,12 @@ func (x *exchange) begin() {
 	x.began, x.piped = false, false
 	c.requests++
 	most := x.service.config.Limits.RequestsPerConnection
-	x.last = x.req.Close || x.w.draining || c.listener.removed || most > 0 && c.requests >= most
+	x.last = x.req.Close || most > 0 && c.requests >= most
 }
+
+// closing reports whether the connection is to be closed after this exchange,
+// as far as is known by now.
+func (x *exchange) closing() bool { return x.last || x.w.draining || x.c.listener.removed }
 
 // serveRequest answers the request whose head was read, and reports whether the
 // connection can go on.
@@ -183,7 +204,7 @@ func (x *exchange) serveRequest() bool {
 func (x *exchange) reply(status int, extra []byte) bool {
 	rest, whole := x.behind()
 	a := http1.Answer{
-		Status: status, Date: x.w.date(), Extra: extra, Close: x.last || !whole,
+		Status: status, Date: x.w.date(), Extra: extra, Close: x.closing() || !whole,
 		HeadOnly: string(x.req.Method) == "HEAD",
 	}
 	a.KeepAlive = x.req.Minor == 0 && !a.Close

@@ -2,12 +2,14 @@ package worker
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -240,6 +242,24 @@ func TestHalfAHeadThenAWholeOne(t *testing.T) {
 		}
 		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != want {
 			t.Errorf("status %d, %v; want %d", resp.StatusCode, err, want)
+		}
+	}
+}
+
+// A client that could take the end of the connection for the end of the body is
+// reset when the body is not complete.
+func TestTruncatedForHTTP10(t *testing.T) {
+	for _, head := range []string{
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n12345",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+	} {
+		p := startProxy(t, `upstream = "up"`, upstreamOf(startOrigin(t, says(head))))
+		c := p.dial(t)
+		if _, err := io.WriteString(c, "GET / HTTP/1.0\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("client got %q, %v; want a reset", got, err)
 		}
 	}
 }

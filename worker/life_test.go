@@ -137,3 +137,18 @@ func TestDrain(t *testing.T) {
 		t.Error("the worker did not finish")
 	}
 }
+
+// Where descriptors run out, the connection that has been idle for longest makes
+// room for the new one.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	p := startProxy(t, `upstream = "up"`, upstreamOf(startOrigin(t, answers(okResponse))))
+	p.onLoop(func() { p.maxClients = 3 })
+	first := p.dial(t)
+	get(t, first)
+	for range 10 {
+		get(t, p.dial(t))
+	}
+	if n, err := first.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the oldest connection read %d bytes, %v; want EOF", n, err)
+	}
+}

@@ -44,7 +44,11 @@ func (w *worker) listen(s *snapshot) error {
 			if l.accept, err = w.loop.Listen(l.fd, l.take); err != nil {
 				return fmt.Errorf("listener %s: %w", name, err)
 			}
+			if w.full {
+				l.pause(true)
+			}
 		}
+		w.checkRoom(l) // the limit may be another one
 	}
 	for name, l := range w.listeners {
 		if s.services[name] == nil {
@@ -110,8 +114,12 @@ func (l *listener) left() {
 }
 
 // checkRoom pauses and resumes accepting at the limits on connections. Those
-// that find no room wait in the kernel's queue.
+// that find no room wait in the kernel's queue. Before the process's limit, idle
+// connections make room: whoever asks now comes before whoever may ask again.
 func (w *worker) checkRoom(l *listener) {
+	if w.clients >= w.maxClients {
+		w.closeOldest()
+	}
 	most := l.service.config.Limits.Connections
 	if full := most > 0 && l.open >= most; full != l.full {
 		l.full = full
@@ -164,5 +172,16 @@ func (w *worker) closeIdle() {
 	for _, l := range w.listeners {
 		l.fresh.Expire()
 		l.idle.Expire()
+	}
+}
+
+// closeOldest closes the connection that has been idle for longest at one of the
+// listeners, if there is any.
+func (w *worker) closeOldest() {
+	for _, l := range w.listeners {
+		if first := l.idle.First(); first != nil {
+			first.(*client).end()
+			return
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 func (x *exchange) relay(n int) bool {
 	kind := x.resp.BodyKind(x.req.Method)
 	// What is left of a request whose response came early is not waited for.
-	o := x.resp.For(&x.req, x.last || x.w.draining || !x.up.done)
+	o := x.resp.For(&x.req, x.closing() || !x.up.done)
 	o.Date = x.w.date()
 	x.answer = x.resp.AppendForward(x.answer[:0], &o)
 	x.down.begin(&x.server.stream, &x.c.stream, x.answer, x.from, x.got, x.t.Now())
@@ -75,14 +75,14 @@ func (x *exchange) pump() error {
 
 // awaitEither waits for an event of either side while the response moves.
 func (x *exchange) awaitEither() error {
-	wait, late := x.service.config.Timeouts.Write, errClientStall
-	if x.down.onSrc {
-		wait, late = x.route.upstream.config.Timeouts.BodyIdle, errServerStall
+	since, wait, late := x.down.since, x.service.config.Timeouts.Write, errClientStall
+	if x.down.onSrc { // which may be because it waits for the rest of the request
+		since, wait, late = max(since, x.up.since), x.route.upstream.config.Timeouts.BodyIdle, errServerStall
 	}
 	if x.c.Failed() || x.c.Gone() && x.up.done {
 		return errClientGone
 	}
-	if x.t.WaitAny(x.down.since+int64(wait), &x.c.Conn, &x.server.Conn) != nil {
+	if x.t.WaitAny(since+int64(wait), &x.c.Conn, &x.server.Conn) != nil {
 		return late
 	}
 	return nil
@@ -98,7 +98,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 	x.report(err)
 	x.closeServer()
 	x.w.responded(x.resp.Status)
-	if x.down.kind == http1.BodyUntilClose && !chunked {
+	if x.down.kind != http1.BodyLength && !chunked {
 		x.c.abort()
 	}
 	return false

@@ -105,7 +105,12 @@ func connectionLimit() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
 		return 1024
 	}
-	return max(1, int(min(r.Cur, 1<<22))-reserved) / 2
+	return clientsFor(r.Cur)
+}
+
+// clientsFor is at least one: with none, accepting would pause for ever.
+func clientsFor(descriptors uint64) int {
+	return max(1, (int(min(descriptors, 1<<22))-reserved)/2)
 }
 
 func (w *worker) count(c shm.Counter) { w.shared.Counters[c].Add(1) }
