@@ -76,8 +76,8 @@ func (x *exchange) serve() (park bool) {
 			return false
 		}
 		if !x.serveRequest() {
-			if !x.c.Quiet() {
-				x.linger() // the client is sending on, or pipelines
+			if !x.req.Close && !x.c.Quiet() {
+				x.linger() // the client does not know, and pipelines
 			}
 			return false
 		}
