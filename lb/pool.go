@@ -92,6 +92,12 @@ func (p *Pool) Pick(tried []*Server) *Server {
 	return p.next(best)
 }
 
+// Usable reports whether Pick would find a server that is not in tried. It
+// changes nothing.
+func (p *Pool) Usable(tried []*Server) bool {
+	return slices.ContainsFunc(p.servers, func(s *Server) bool { return p.rank(s, tried) != unfit })
+}
+
 // regroup starts the round robin anew if other servers than before share the
 // requests: what they owed or were owed was to servers that are out of it now, and
 // would give one of them two requests in a row.

@@ -55,6 +55,7 @@ const (
 	Panics           // exchanges ended by a panic
 	LogDropped       // log lines dropped because the writer was behind
 	SketchTakes      // takes of a rate limit answered by the sketch, not the exact table
+	Retries          // requests sent to another server after one failed
 
 	NumCounters // not a counter: how many there are
 )
@@ -77,6 +78,7 @@ var counterNames = [NumCounters]string{
 	Panics:            "proxyd_panics_total",
 	LogDropped:        "proxyd_log_lines_dropped_total",
 	SketchTakes:       "proxyd_limiter_sketch_takes_total",
+	Retries:           "proxyd_upstream_retries_total",
 }
 
 // String is the counter's name in metrics, as Prometheus likes them.
