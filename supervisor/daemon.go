@@ -43,11 +43,7 @@ func daemonParent() *parent {
 func (p *parent) ready() { p.tell(verdict{}) }
 
 func (p *parent) failed(err error) {
-	code := codeStart
-	if exit := (*ExitError)(nil); errors.As(err, &exit) {
-		code = exit.Code
-	}
-	p.tell(verdict{code, err.Error()})
+	p.tell(verdict{exitCode(err), err.Error()})
 }
 
 // tell writes v, once; a parent that did not wait is no concern of ours.

@@ -72,7 +72,7 @@ func lockAs(f *os.File, path string) (again bool, err error) {
 		}
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if !sameFile(f, path) {
+	if !isAt(f, path) {
 		return true, fmt.Errorf("lock %s: somebody removes it again and again", path)
 	}
 	if err := f.Truncate(0); err != nil {
@@ -120,12 +120,21 @@ func checkOwner(dir string) error {
 	return nil
 }
 
-func sameFile(f *os.File, path string) bool {
+func isAt(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {
 		return false
 	}
 	b, err := os.Lstat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+func sameFile(f, g *os.File) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := g.Stat()
 	return err == nil && os.SameFile(a, b)
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,18 +22,21 @@ import (
 // tailBytes is how much of what a worker wrote last is kept, to tell why it died.
 const tailBytes = 64 << 10
 
-// A process is a worker's process with its control channel. The slot's next one
-// is another, so that nothing late can be taken for the next one's.
+// A process is a worker's process with its control channel. The worker's next
+// one is another, so that nothing late can be taken for the next one's.
 type process struct {
-	cmd  *exec.Cmd
-	conn *handoff.Conn
-	logs *os.File // read end of its log pipe
+	pid   int
+	cmd   *exec.Cmd // nil: adopted, not our child
+	pidfd *os.File  // of an adopted one
+	conn  *handoff.Conn
+	logs  *os.File // read end of its log pipe
 
-	tail tail // of its log; written until the process is reported as ended
+	killed atomic.Bool // it died of SIGKILL; set before it is reported as ended
+	tail   tail        // of its log; written until the process is reported as ended
 }
 
-// start runs a process as the worker of a slot.
-func (s *supervisor) start(slot int) (*process, error) {
+// start runs a process as worker w.
+func (s *supervisor) start(w *worker) (*process, error) {
 	exe, err := s.exe()
 	if err != nil {
 		return nil, err
@@ -52,8 +56,8 @@ func (s *supervisor) start(slot int) (*process, error) {
 	p.cmd = &exec.Cmd{
 		Path: exe,
 		Args: []string{
-			os.Args[0], "worker", "--slot", strconv.Itoa(slot),
-			"--generation", strconv.FormatUint(uint64(s.generation), 10),
+			os.Args[0], "worker", "--slot", strconv.Itoa(w.slot),
+			"--generation", strconv.FormatUint(uint64(w.generation), 10),
 		},
 		Env:        s.environ,
 		Stdout:     logsOut, // standard input is /dev/null
@@ -67,7 +71,29 @@ func (s *supervisor) start(slot int) (*process, error) {
 		logs.Close()
 		return nil, fmt.Errorf("start %s: %w", exe, err)
 	}
+	p.pid = p.cmd.Process.Pid
 	return p, nil
+}
+
+// signal fails only if the process is gone, which we hear of otherwise.
+func (p *process) signal(sig syscall.Signal) {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(sig)
+		return
+	}
+	_ = control(p.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
+}
+
+// control calls f with the descriptor of file, which stays as it is.
+func control(file *os.File, f func(fd int) error) error {
+	rc, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if controlErr := rc.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
+		return controlErr
+	}
+	return err
 }
 
 // exe says what to run as a worker now: an upgrade may have replaced the file of
@@ -116,29 +142,65 @@ func (p *process) wait(w io.Writer) string {
 		defer close(copied)
 		p.copyLogs(w)
 	}()
-	err := p.cmd.Wait()
+	status, err := p.await()
 	// Something it left behind may hold the pipe open; do not wait for that.
 	_ = p.logs.SetReadDeadline(time.Now().Add(time.Second))
 	<-copied
 	p.logs.Close()
-	switch exit := (*exec.ExitError)(nil); {
-	case err == nil:
-		return "exited with status 0"
-	case !errors.As(err, &exit):
+	switch {
+	case err != nil:
 		return err.Error()
-	case exit.Exited():
-		return fmt.Sprintf("exited with status %d", exit.ExitCode())
-	default:
-		return "killed by " + unix.SignalName(exit.Sys().(syscall.WaitStatus).Signal())
+	case status.Exited():
+		return fmt.Sprintf("exited with status %d", status.ExitStatus())
 	}
+	p.killed.Store(status.Signal() == syscall.SIGKILL)
+	return "killed by " + unix.SignalName(status.Signal())
+}
+
+// errNotOurs is all that can be told of the end of another process's child.
+var errNotOurs = errors.New("ended; only its parent was told how")
+
+// await waits for the end of the process.
+func (p *process) await() (syscall.WaitStatus, error) {
+	if p.cmd != nil {
+		err := p.cmd.Wait()
+		if p.cmd.ProcessState == nil {
+			return 0, err
+		}
+		return p.cmd.ProcessState.Sys().(syscall.WaitStatus), nil
+	}
+	defer p.pidfd.Close()
+	if err := awaitReadable(p.pidfd); err != nil {
+		return 0, err
+	}
+	// It is our child all the same if this program was replaced in place.
+	var status syscall.WaitStatus
+	err := control(p.pidfd, func(fd int) error {
+		return unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	})
+	if err != nil {
+		return 0, errNotOurs
+	}
+	_, err = syscall.Wait4(p.pid, &status, syscall.WNOHANG, nil)
+	return status, err
+}
+
+// awaitReadable waits in the runtime's poller, so that no thread does. A pidfd
+// is readable once its process has ended.
+func awaitReadable(f *os.File) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return rc.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
 }
 
 // killedOutside tells whether the process died of SIGKILL: by the kernel for
 // want of memory, or by a person, but by no fault of its configuration.
-func (p *process) killedOutside() bool {
-	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
-}
+func (p *process) killedOutside() bool { return p.killed.Load() }
 
 func (p *process) copyLogs(w io.Writer) {
 	r := bufio.NewReaderSize(p.logs, maxLine)

@@ -33,6 +33,7 @@ type reload struct {
 	bundle    *os.File  // of the candidate, sealed
 	added     []*socket // that only it needs
 	waiters   []chan<- result
+	adoption  bool // not of ours: the rest of what a dead supervisor had decided
 
 	refusal refusal // why a worker cannot use it
 }
@@ -42,6 +43,7 @@ type candidate struct {
 	config *config.Config
 	bytes  []byte // of its bundle
 	digest [32]byte
+	logs   logs // open once openLogs has been called
 }
 
 func read(path string) (*candidate, error) {
@@ -49,7 +51,7 @@ func read(path string) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{cfg, bundle.Encode(), bundle.Digest()}, nil
+	return &candidate{config: cfg, bytes: bundle.Encode(), digest: bundle.Digest()}, nil
 }
 
 func (c *candidate) seal() (*os.File, error) { return handoff.Seal("bundle", c.bytes) }
@@ -116,40 +118,50 @@ func (s *supervisor) beginReload() {
 	// Nobody waits for it at the end: a disk that hangs must not hold up a stop.
 	go func() {
 		c, err := read(path)
-		s.post(func() { s.loaded(r, c, err) })
+		if err != nil {
+			err = &ExitError{codeConfig, err}
+		} else {
+			err = c.openLogs()
+		}
+		if !s.post(func() { s.loaded(r, c, err) }) {
+			c.drop()
+		}
 	}()
 }
 
 // loaded is told what the file says now.
 func (s *supervisor) loaded(r *reload, c *candidate, err error) {
 	if s.reload != r {
-		return // abandoned
-	}
-	if err != nil {
-		s.refuseReload(refusal{codeConfig, err.Error()})
+		c.drop() // abandoned
 		return
 	}
+	if err != nil {
+		s.refuseReload(refusal{exitCode(err), err.Error()})
+		return
+	}
+	r.candidate = c
 	if c.digest == s.digest {
+		c.drop()
 		s.finishReload(result{OK: true, Text: s.active() + ", unchanged"})
 		return
 	}
-	if fixed := fixedKeys(s.config, c.config); fixed != "" {
+	if fixed := fixedKeys(s.own, workerCount(s.config), c.config); fixed != "" {
 		s.refuseReload(refusal{codeConfig, fixed})
 		return
 	}
-	r.phase, r.candidate = waiting, c
+	r.phase = waiting
 }
 
 // fixedKeys names the keys that differ and that only a restart can change.
-func fixedKeys(now, next *config.Config) string {
-	a, b := now.Supervisor, next.Supervisor
+func fixedKeys(a config.Supervisor, workers int, next *config.Config) string {
+	b := next.Supervisor
 	var changed []string
 	differ := func(key string, from, to any) {
 		if from != to {
 			changed = append(changed, fmt.Sprintf("supervisor.%s: %v -> %v", key, from, to))
 		}
 	}
-	differ("workers", workerCount(now), workerCount(next))
+	differ("workers", workers, workerCount(next))
 	differ("pid_file", a.PIDFile, b.PIDFile)
 	differ("state_dir", a.StateDir, b.StateDir)
 	differ("log", a.Log, b.Log)
@@ -175,7 +187,7 @@ func (s *supervisor) stage(r *reload) {
 	r.number, r.phase = s.offered, offering
 	for _, w := range s.workers {
 		if w.state == serving {
-			w.queue, w.offer, w.sent, w.refusal = r.added, r.number, false, refusal{}
+			w.queue, w.offer, w.sent, w.refusal = append(descriptorsOf(r.added), r.candidate.logs...), r.number, false, refusal{}
 			s.apply(w, offered)
 		}
 	}
@@ -202,7 +214,7 @@ func (r *reload) buried(w *worker) {
 func (s *supervisor) commit(r *reload) {
 	r.phase = switching
 	s.sockets.add(r.added)
-	s.adopt(r.number, r.candidate, r.bundle)
+	s.enforce(r.number, r.candidate, r.bundle)
 	for _, w := range s.workers {
 		s.apply(w, decided)
 		if w.state == gone {
@@ -218,6 +230,7 @@ func (s *supervisor) refuseReload(why refusal) {
 		s.apply(w, dropped)
 	}
 	drop(r.added)
+	r.candidate.drop()
 	if r.bundle != nil {
 		r.bundle.Close()
 	}
@@ -228,6 +241,9 @@ func (s *supervisor) refuseReload(why refusal) {
 func (s *supervisor) finishReload(res result) {
 	r := s.reload
 	s.reload = nil
+	if r.adoption {
+		return
+	}
 	res.Config = s.number
 	brief, more, _ := strings.Cut(res.Text, "\n")
 	if res.OK {

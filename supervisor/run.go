@@ -50,6 +50,14 @@ func (e *ExitError) Error() string {
 
 func (e *ExitError) Unwrap() error { return e.Err }
 
+// exitCode is the one that err stands for.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[*ExitError](err); ok {
+		return exit.Code
+	}
+	return codeStart
+}
+
 // Run supervises until it is told to stop. It returns nil after a clean stop
 // and an *ExitError otherwise. With Daemon, it returns nil in the parent once
 // the daemon's workers accept. A process calls it once.
@@ -108,12 +116,6 @@ func supervise(o Options, parent *parent) error {
 		return &ExitError{codeStart, err}
 	}
 	defer out.Close()
-	segment, err := shm.Create()
-	if err != nil {
-		return &ExitError{codeStart, err}
-	}
-	defer segment.Close()
-
 	s := &supervisor{
 		options:    o,
 		hangups:    hangups,
@@ -121,7 +123,7 @@ func supervise(o Options, parent *parent) error {
 		parent:     parent,
 		output:     out,
 		log:        slog.New(slog.NewTextHandler(out, nil)),
-		segment:    segment,
+		own:        cfg.Supervisor,
 		sockets:    sockets{open: make(map[string]*socket)},
 		generation: 1,
 		started:    time.Now(),
@@ -129,17 +131,29 @@ func supervise(o Options, parent *parent) error {
 		done:       make(chan struct{}),
 		jitter:     rand.Float64,
 	}
+	if s.door, err = openDoor(home.dir, os.Geteuid()); err != nil {
+		return &ExitError{codeStart, err}
+	}
+	defer s.end()
 	defer s.sockets.close()
+	defer func() {
+		if s.segment != nil {
+			s.segment.Close()
+		}
+	}()
 	if err := s.prepare(first); err != nil {
+		for _, o := range s.orphans {
+			o.close()
+		}
 		return err
 	}
-	defer func() { s.bundle.Close() }() // the one in force by then
+	defer func() { s.bundle.Close(); s.logs.close() }() // those in force by then
 	closeAdmin, err := s.serveAdmin()
 	if err != nil {
 		return &ExitError{codeStart, err}
 	}
 	defer closeAdmin()
-	defer removePid(cfg.Supervisor.PIDFile)
+	defer removePid(s.own.PIDFile)
 	return s.run()
 }
 
@@ -153,23 +167,57 @@ func (s *supervisor) prepare(first *candidate) error {
 	if err := errors.Join(err, s.sockets.take(passed)); err != nil {
 		return &ExitError{codeStart, err}
 	}
-	n := workerCount(first.config)
-	if n > shm.MaxSlots {
+	if n := workerCount(first.config); n > shm.MaxSlots {
 		return &ExitError{codeConfig, fmt.Errorf("supervisor.workers = %d: at most %d", n, shm.MaxSlots)}
 	}
-	for slot := range n {
-		s.workers = append(s.workers, &worker{slot: slot, since: s.started})
+	s.gather()
+	inForce, record := s.inherit()
+	number := record.Config
+	if inForce == nil {
+		inForce = first
+		if number == 0 || record.Digest != first.digest {
+			number++
+		}
+		if err := first.openLogs(); err != nil {
+			return err
+		}
 	}
-	added, err := s.sockets.missing(first.config)
+	added, err := s.sockets.missing(inForce.config)
 	if err != nil {
+		inForce.drop()
 		return &ExitError{codeStart, err}
 	}
 	s.sockets.add(added)
-	bundle, err := first.seal()
+	s.sockets.address(inForce.config)
+	if s.segment == nil {
+		if s.segment, err = shm.Create(); err != nil {
+			return &ExitError{codeStart, err}
+		}
+	}
+	return s.begin(number, inForce, first)
+}
+
+// begin puts a configuration in force and takes the orphans, if there are any.
+func (s *supervisor) begin(number uint64, inForce, first *candidate) error {
+	bundle, err := inForce.seal()
 	if err != nil {
 		return &ExitError{codeStart, err}
 	}
-	s.adopt(1, first, bundle)
+	s.enforce(number, inForce, bundle)
+	s.incarnation = s.segment.Decision().Own()
+	for _, o := range s.orphans {
+		s.take(o)
+	}
+	s.fit()
+	if len(s.orphans) == 0 {
+		return nil
+	}
+	s.log.Info("workers adopted", "workers", len(s.orphans), "config", number, "incarnation", s.incarnation)
+	s.orphans = nil
+	// The dead supervisor may have been in the midst of a reload that it had
+	// decided: this is the rest of it.
+	s.reload = &reload{phase: switching, adoption: true}
+	s.pending = inForce.digest != first.digest
 	return nil
 }
 
@@ -184,7 +232,7 @@ func workerCount(cfg *config.Config) int {
 // serveAdmin opens the admin socket. The function it returns closes it, after
 // the answers that are on their way.
 func (s *supervisor) serveAdmin() (func(), error) {
-	path := s.config.Supervisor.AdminSocket
+	path := s.own.AdminSocket
 	if _, err := makeDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("admin socket %s: %w", path, err)
 	}
@@ -199,7 +247,7 @@ func (s *supervisor) serveAdmin() (func(), error) {
 		sock.unlink()
 		return nil, fmt.Errorf("admin socket %s: %w", path, err)
 	}
-	server := admin.Serve(l, admin.Handlers{Reload: s.askReload, Stop: s.askStop, Status: s.askStatus}, s.log)
+	server := admin.Serve(l, admin.Handlers{Reload: s.askReload, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus}, s.log)
 	return func() {
 		server.Close()
 		sock.unlink()

@@ -140,6 +140,56 @@ func (ss *sockets) samePort(a config.Address) string {
 	return ""
 }
 
+// maxSockets bounds what is believed of how many there are.
+const maxSockets = 65536
+
+// inherit takes a listening socket that a worker has kept alive. It owns the
+// descriptor. Several workers bring the same one.
+func (ss *sockets) inherit(d descriptor) error {
+	if ss.open[d.name] != nil {
+		unix.Close(d.fd)
+		return nil
+	}
+	if listens, err := unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+		unix.Close(d.fd)
+		return errors.Join(err, errors.New("it does not listen any more"))
+	}
+	s := &socket{name: d.name, fd: d.fd, bound: boundTo(d.fd)}
+	for _, p := range ss.passed {
+		if cookie(p.fd) == cookie(d.fd) { // systemd has passed it once more
+			unix.Close(s.fd)
+			s.fd, s.passed = p.fd, true
+		}
+	}
+	if path, ok := strings.CutPrefix(s.bound, "unix:"); ok && !s.passed {
+		// Without its file nobody can reach it, but who has can go on.
+		s.address = config.Address{Network: "unix", Value: path}
+		s.file, _ = os.Lstat(path)
+	}
+	ss.open[d.name] = s
+	return nil
+}
+
+// cookie tells a socket from all others of this machine.
+func cookie(fd int) uint64 {
+	c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return uint64(fd) // unlike any other's; the kernel's count from 1
+	}
+	return c
+}
+
+// address gives the sockets their addresses as cfg writes them.
+func (ss *sockets) address(cfg *config.Config) {
+	for _, l := range cfg.Listeners {
+		for _, a := range l.Addresses {
+			if s := ss.open[a.Name()]; s != nil {
+				s.address = a
+			}
+		}
+	}
+}
+
 // add takes sockets into use.
 func (ss *sockets) add(added []*socket) {
 	for _, s := range added {
@@ -180,6 +230,17 @@ func (ss *sockets) all() []*socket {
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
 	return list
+}
+
+// descriptors lists the open sockets for a worker.
+func (ss *sockets) descriptors() []descriptor { return descriptorsOf(ss.all()) }
+
+func descriptorsOf(list []*socket) []descriptor {
+	var ds []descriptor
+	for _, s := range list {
+		ds = append(ds, descriptor{handoff.Listen, s.name, s.fd})
+	}
+	return ds
 }
 
 // close closes our descriptors. What workers have queued they can still accept.

@@ -63,6 +63,7 @@ type play struct {
 	listen  []string
 	workers int
 	more    string // in the supervisor block
+	rest    string // more blocks
 }
 
 // write puts p into the configuration file, whole at any moment.
@@ -91,7 +92,8 @@ upstream "one" {
   servers = ["127.0.0.1:9"]
   host    = %q
 }
-`, p.workers, filepath.Join(s.dir, "state"), p.more, strings.Join(p.listen, ", "), p.host+".test"))
+%s
+`, p.workers, filepath.Join(s.dir, "state"), p.more, strings.Join(p.listen, ", "), p.host+".test", p.rest))
 }
 
 func (s *stage) writeText(text string) {

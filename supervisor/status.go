@@ -47,10 +47,12 @@ func (s *supervisor) status() admin.Status {
 		Digest:       hex.EncodeToString(s.digest[:]),
 		Started:      s.started,
 		LastReload:   s.outcome,
-		StateDir:     s.config.Supervisor.StateDir,
-		PIDFile:      s.config.Supervisor.PIDFile,
-		AdminSocket:  s.config.Supervisor.AdminSocket,
-		Log:          s.config.Supervisor.Log,
+		StateDir:     s.own.StateDir,
+		PIDFile:      s.own.PIDFile,
+		AdminSocket:  s.own.AdminSocket,
+		Log:          s.own.Log,
+		Incarnation:  s.incarnation,
+		Generation:   s.generation,
 		Listeners:    []admin.Listener{},
 	}
 	for _, sock := range s.sockets.all() {
@@ -62,7 +64,8 @@ func (s *supervisor) status() admin.Status {
 		st.Workers = append(st.Workers, admin.Worker{
 			Slot:       w.slot,
 			Pid:        w.pid(),
-			Generation: s.generation,
+			Generation: w.generation,
+			Leaving:    w.leaving,
 			State:      w.state.String(),
 			Since:      w.since,
 			Restarts:   w.exits,

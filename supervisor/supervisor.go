@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
-	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/supervisor/sysd"
 )
@@ -28,15 +28,22 @@ type supervisor struct {
 	segment *shm.Segment
 	jitter  func() float64
 
+	own config.Supervisor // what this process itself uses, from its start to its end
+
 	// The configuration in force.
 	number uint64 // of it; 1 is the one we started with
 	config *config.Config
 	digest [32]byte
 	bundle *os.File // sealed
+	logs   logs     // that it names
 
 	sockets    sockets
-	workers    []*worker // by slot
-	generation uint32
+	workers    []*worker // by generation and slot
+	generation uint32    // that is to serve
+
+	incarnation uint64    // of the supervisor, over all that have owned the segment
+	door        *door     // where orphans come in
+	orphans     []*orphan // that came before we were ready for them
 
 	offered uint64  // highest number that any reload has used
 	reload  *reload // in progress; nil if none is
@@ -56,16 +63,18 @@ type supervisor struct {
 	events  chan func()   // to run on the goroutine in run
 	done    chan struct{} // closed when nobody takes events any more
 	tasks   sync.WaitGroup
+	ending  sync.Once
 }
 
-// adopt makes a configuration the one in force.
-func (s *supervisor) adopt(number uint64, c *candidate, bundle *os.File) {
+// enforce makes a configuration the one in force.
+func (s *supervisor) enforce(number uint64, c *candidate, bundle *os.File) {
 	if s.bundle != nil {
 		s.bundle.Close()
 	}
-	s.number, s.config, s.digest, s.bundle = number, c.config, c.digest, bundle
+	s.logs.close()
+	s.number, s.config, s.digest, s.bundle, s.logs = number, c.config, c.digest, bundle, c.logs
 	s.offered = max(s.offered, number)
-	s.segment.Decision().Commit(number, c.digest)
+	s.segment.Decision().Commit(shm.Record{Config: number, Digest: c.digest, Generation: s.generation})
 }
 
 // post hands f to the goroutine in run. It reports false if that has ended.
@@ -100,13 +109,21 @@ func (s *supervisor) run() error {
 		case <-timer.C:
 		}
 	}
-	close(s.done)
-	s.tasks.Wait()
+	s.end()
 	if s.failure != nil {
 		return s.failure
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// end waits for all that this supervisor has started.
+func (s *supervisor) end() {
+	s.ending.Do(func() {
+		close(s.done)
+		s.door.close()
+		s.tasks.Wait()
+	})
 }
 
 // drainEvents runs what has already arrived. It comes before any look at the
@@ -148,6 +165,7 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 			s.apply(w, timeout)
 		}
 	}
+	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
 	s.advanceReload()
 	if !s.stopping {
 		s.spawn(now)
@@ -192,13 +210,13 @@ func (s *supervisor) advanceStart() {
 		s.fail(&ExitError{codeStart, fmt.Errorf("no worker could start; worker %d: %s", failed.slot, failed.lastExit)})
 		return
 	}
-	if err := writePid(s.config.Supervisor.PIDFile); err != nil {
+	if err := writePid(s.own.PIDFile); err != nil {
 		s.fail(&ExitError{codeStart, err})
 		return
 	}
 	s.ready = true
 	s.notify(s.manager.Ready(s.active()))
-	s.log.Info("serving", "config", s.number, "workers", up, "pid", os.Getpid(), "admin", s.config.Supervisor.AdminSocket)
+	s.log.Info("serving", "config", s.number, "workers", up, "pid", os.Getpid(), "admin", s.own.AdminSocket)
 	s.parent.ready()
 }
 
@@ -211,13 +229,8 @@ func (s *supervisor) signal(sig os.Signal) {
 	case syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT:
 		s.stop(sig.String())
 	case syscall.SIGUSR1:
-		s.output.Reopen()
-		for _, w := range s.workers {
-			if w.state.serves() || w.state == draining {
-				s.send(w, handoff.Reopen, handoff.ReopenBody{})
-			}
-		}
-		s.log.Info("SIGUSR1: logs reopened")
+		s.log.Info("SIGUSR1: reopen logs")
+		s.reopenLogs(nil)
 	case syscall.SIGUSR2:
 		s.log.Warn("SIGUSR2: upgrade is not supported yet, nothing done; restart to run a new binary")
 	}
@@ -225,8 +238,10 @@ func (s *supervisor) signal(sig os.Signal) {
 
 // stop drains the workers and lets run end; a second call kills them.
 func (s *supervisor) stop(why string) {
+	ev := retired
 	if s.stopping {
 		s.log.Info("stopping at once", "reason", why)
+		ev = hurried
 	} else {
 		s.log.Info("stopping", "reason", why, "drain_timeout", s.config.Supervisor.DrainTimeout)
 		s.stopping = true
@@ -234,7 +249,7 @@ func (s *supervisor) stop(why string) {
 		s.abandonReload()
 	}
 	for _, w := range s.workers {
-		s.apply(w, retired)
+		s.apply(w, ev)
 	}
 	// The workers accept what is queued; as each has closed its descriptors, the
 	// kernel refuses new connections instead of queueing them for nobody.
@@ -249,8 +264,7 @@ func (s *supervisor) fail(err *ExitError) {
 	s.stopping = true
 	s.abandonReload()
 	for _, w := range s.workers {
-		s.apply(w, retired)
-		s.apply(w, retired) // whatever it was doing, at once
+		s.apply(w, hurried)
 	}
 }
 

@@ -38,7 +38,12 @@ const (
 	decided                    // it shall be used
 	dropped                    // it shall not be used
 	committed                  // COMMITTED
-	retired                    // the proxy stops
+	retired                    // it is to finish and go: the proxy stops, or a new generation serves
+	hurried                    // it is to go at once
+	claimed                    // it dialled in, serves and is to go on
+	behind                     // it dialled in and serves, but has yet to take the configuration in force
+	bygone                     // it dialled in and is draining
+	stray                      // it dialled in and must not be
 	timeout                    // the state's time is over
 	lost                       // its control channel is closed or makes no sense
 	exited                     // its process has ended
@@ -58,6 +63,7 @@ const (
 	sendCommit        //
 	settle            // it uses the new configuration
 	sendDrain         //
+	welcome           // one more worker serves, which we have not started
 	quit              // SIGQUIT
 	kill              // SIGKILL
 	bury              // clean up after the process, decide about the next
@@ -89,6 +95,16 @@ func step(s state, ev happening) (state, action) {
 		pair{greeting, retired}, pair{loading, retired}, pair{opening, retired}:
 		return dying, kill // it has no connections to lose
 
+	// The adoption of a worker whose supervisor has died.
+	case pair{gone, claimed}:
+		return serving, welcome
+	case pair{gone, behind}:
+		return committing, sendCommit // the dead one had decided so
+	case pair{gone, bygone}:
+		return draining, nothing
+	case pair{gone, stray}:
+		return dying, kill
+
 	// A reload.
 	case pair{serving, offered}:
 		return staging, deliver
@@ -112,14 +128,19 @@ func step(s state, ev happening) (state, action) {
 		return draining, sendDrain
 	case pair{serving, timeout}:
 		return stuck, quit // no beat
-	case pair{draining, timeout}, pair{draining, retired}, pair{stuck, timeout}, pair{stuck, retired}:
+	case pair{draining, retired}:
+		return draining, sendDrain // a stop, which is less patient than a new generation
+	case pair{draining, timeout}, pair{stuck, timeout}, pair{stuck, retired}:
 		return dying, kill
 	case pair{greeting, lost}, pair{loading, lost}, pair{opening, lost}, pair{serving, lost},
 		pair{staging, lost}, pair{staged, lost}, pair{committing, lost}:
 		return dying, kill // it cannot be led any more; most often it has died already
 	}
-	if ev == exited && s != gone {
+	switch {
+	case ev == exited && s != gone:
 		return gone, bury
+	case ev == hurried && s != gone && s != dying:
+		return dying, kill
 	}
 	return s, nothing
 }

@@ -9,12 +9,16 @@ import (
 const (
 	states     = dying + 1
 	happenings = exited + 1
+	actions    = bury + 1
 )
 
 // transitions is the table once more, read the other way round: what each state
 // makes of each event. What is not here must change nothing.
 var transitions = map[state]map[happening]string{
-	gone: {due: "greeting launch"},
+	gone: {
+		due: "greeting launch", claimed: "serving welcome", behind: "committing sendCommit",
+		bygone: "draining nothing", stray: "dying kill",
+	},
 	greeting: {
 		hello: "loading deliver", timeout: "stuck quit", nacked: "dying kill",
 		retired: "dying kill", lost: "dying kill", exited: "gone bury",
@@ -44,21 +48,24 @@ var transitions = map[state]map[happening]string{
 		committed: "serving settle", nacked: "dying kill", timeout: "dying kill",
 		retired: "draining sendDrain", lost: "dying kill", exited: "gone bury",
 	},
-	draining: {timeout: "dying kill", retired: "dying kill", exited: "gone bury"},
+	draining: {timeout: "dying kill", retired: "draining sendDrain", exited: "gone bury"},
 	stuck:    {timeout: "dying kill", retired: "dying kill", exited: "gone bury"},
 	dying:    {exited: "gone bury"},
 }
 
 var actionNames = [...]string{
 	"nothing", "launch", "deliver", "sendStart", "announce", "refuse", "sendAbort", "sendCommit",
-	"settle", "sendDrain", "quit", "kill", "bury",
+	"settle", "sendDrain", "welcome", "quit", "kill", "bury",
 }
 
 func TestStep(t *testing.T) {
 	for s := range states {
 		for ev := range happenings {
 			want, listed := transitions[s][ev]
-			if !listed {
+			switch {
+			case ev == hurried && s != gone && s != dying:
+				want = "dying kill"
+			case !listed:
 				want = fmt.Sprintf("%v nothing", s)
 			}
 			next, act := step(s, ev)
@@ -73,14 +80,14 @@ func TestStep(t *testing.T) {
 func TestEveryStateComesToAnEnd(t *testing.T) {
 	for s := range states {
 		at, kills := s, 0
-		for range 3 { // told to stop, not patient, told again
+		for _, ev := range []happening{retired, retired, hurried, hurried} {
 			var act action
-			if at, act = step(at, retired); act == kill {
+			if at, act = step(at, ev); act == kill {
 				kills++
 			}
 		}
 		if s != gone && at != dying || s != dying && s != gone && kills != 1 {
-			t.Errorf("%v retired three times: got %v after %d kills; want dying after 1", s, at, kills)
+			t.Errorf("%v retired and hurried, both twice: got %v after %d kills; want dying after 1", s, at, kills)
 		}
 		if at, _ := step(s, exited); at != gone {
 			t.Errorf("%v whose process has ended: got %v; want gone", s, at)

@@ -18,19 +18,22 @@ const (
 	drainGrace   = time.Second      // from the end of drain_timeout to SIGKILL
 )
 
-// A worker is one slot and the process in it, if there is one.
+// A worker is one of a generation: a slot, and the process in it if there is one.
 type worker struct {
-	slot    int
+	slot       int
+	generation uint32
+	leaving    string // why it is not to be replaced when it ends; "": it is
+
 	state   state
 	since   time.Time // of the state
 	limit   time.Time // when the state's time is over; zero: never
 	process *process  // nil if gone
 	beat    time.Time // last BEAT message
 
-	queue   []*socket // still to be sent
-	offer   uint64    // configuration it was offered; 0: none
-	sent    bool      // PREPARE of the offer was
-	refusal refusal   // why it did not take the offer, or why we end it
+	queue   []descriptor // still to be sent
+	offer   uint64       // configuration it was offered; 0: none
+	sent    bool         // PREPARE of the offer was
+	refusal refusal      // why it did not take the offer, or why we end it
 
 	served   time.Time // since when, this process; zero: has not
 	due      time.Time // when to start the next process
@@ -46,9 +49,9 @@ func (s *supervisor) apply(w *worker, ev happening) {
 		return
 	}
 	before := w.state
-	if next != before {
+	if next != before || act == sendDrain {
 		w.state, w.since = next, time.Now()
-		w.limit = s.limitOf(w, before)
+		w.limit = s.limitOf(w)
 	}
 	if ev == timeout && before != draining {
 		w.refusal = refusal{codeStart, fmt.Sprintf("did not answer in time (%v)", before)}
@@ -58,7 +61,7 @@ func (s *supervisor) apply(w *worker, ev happening) {
 }
 
 // limitOf says when the time of the state that w has entered is over.
-func (s *supervisor) limitOf(w *worker, before state) time.Time {
+func (s *supervisor) limitOf(w *worker) time.Time {
 	now := w.since
 	switch w.state {
 	case greeting:
@@ -70,11 +73,21 @@ func (s *supervisor) limitOf(w *worker, before state) time.Time {
 	case committing:
 		return now.Add(commitLimit)
 	case draining:
-		return now.Add(s.config.Supervisor.DrainTimeout + drainGrace)
+		return now.Add(s.drain().Hard + drainGrace)
 	case stuck:
 		return now.Add(stuckLimit)
 	}
 	return time.Time{}
+}
+
+// drain is how long a worker may take that is to go.
+func (s *supervisor) drain() handoff.DrainBody {
+	patience := s.config.Supervisor.DrainTimeout
+	if s.stopping {
+		return handoff.DrainBody{Hard: patience}
+	}
+	// Another generation serves already: there is no hurry.
+	return handoff.DrainBody{Soft: patience, Hard: max(patience, s.config.Supervisor.StreamTimeout)}
 }
 
 // deadline is when timeout happens to w; zero: not by itself.
@@ -118,11 +131,15 @@ func (s *supervisor) act(w *worker, a action) {
 	case settle:
 		w.offer = 0
 	case sendDrain:
-		s.send(w, handoff.Drain, handoff.DrainBody{Hard: s.config.Supervisor.DrainTimeout})
+		s.send(w, handoff.Drain, s.drain())
+	case welcome:
+		w.served = w.since
+		s.log.Info("worker adopted", "slot", w.slot, "pid", w.pid(), "generation", w.generation)
+		s.sendAbort(w) // of whatever the dead supervisor had begun
 	case quit:
-		s.signalWorker(w, syscall.SIGQUIT)
+		w.process.signal(syscall.SIGQUIT)
 	case kill:
-		s.signalWorker(w, syscall.SIGKILL)
+		w.process.signal(syscall.SIGKILL)
 	case bury:
 		s.bury(w)
 	}
@@ -135,27 +152,28 @@ func (s *supervisor) sendAbort(w *worker) {
 
 // send sends a message to w. A worker that cannot be told things is lost.
 func (s *supervisor) send(w *worker, t handoff.Type, body any, fds ...int) {
-	if err := w.process.conn.SendFDs(t, s.generation, body, fds...); err != nil {
+	if err := w.process.conn.SendFDs(t, w.generation, body, fds...); err != nil {
 		s.log.Error("worker cannot be reached", "slot", w.slot, "pid", w.pid(), "error", err)
 		s.apply(w, lost)
 	}
 }
 
-func (s *supervisor) signalWorker(w *worker, sig syscall.Signal) {
-	_ = w.process.cmd.Process.Signal(sig) // fails only if it is gone, which we hear of otherwise
-}
-
-// launch starts a process for w and the goroutines that tell what becomes of it.
+// launch starts a process for w.
 func (s *supervisor) launch(w *worker) {
-	p, err := s.start(w.slot)
+	p, err := s.start(w)
 	if err != nil {
 		s.log.Error("worker not started", "slot", w.slot, "error", err)
 		w.refusal = refusal{codeStart, err.Error()}
 		s.apply(w, exited)
 		return
 	}
+	w.queue, w.offer, w.sent = append(s.sockets.descriptors(), s.logs...), s.number, false
+	s.attend(w, p)
+}
+
+// attend gives w its process, and starts the goroutines that tell what becomes of it.
+func (s *supervisor) attend(w *worker, p *process) {
 	w.process, w.refusal, w.served = p, refusal{}, time.Time{}
-	w.queue, w.offer, w.sent = s.sockets.all(), s.number, false
 	s.tasks.Go(func() {
 		p.receive(
 			func(m handoff.Message) { s.post(func() { s.received(w, p, m) }) },
@@ -168,18 +186,18 @@ func (s *supervisor) launch(w *worker) {
 	})
 }
 
-// deliver sends the next batch of listeners or, after the last, the
+// A descriptor is one to be sent to workers.
+type descriptor struct {
+	with handoff.Type // of message: Listen or Logs
+	name string
+	fd   int
+}
+
+// deliver sends the next batch of descriptors or, after the last, the
 // configuration. One batch at a time: the kernel bounds descriptors in flight.
 func (s *supervisor) deliver(w *worker) {
-	if n := min(len(w.queue), handoff.MaxFiles); n > 0 {
-		var body handoff.ListenBody
-		var fds []int
-		for _, sock := range w.queue[:n] {
-			body.Names = append(body.Names, sock.name)
-			fds = append(fds, sock.fd)
-		}
-		w.queue = w.queue[n:]
-		s.send(w, handoff.Listen, body, fds...)
+	if len(w.queue) > 0 {
+		w.queue = s.sendBatch(w, w.queue)
 		return
 	}
 	if w.sent {
@@ -193,97 +211,22 @@ func (s *supervisor) deliver(w *worker) {
 	s.send(w, handoff.Prepare, handoff.PrepareBody{Config: w.offer, SHA256: digest}, int(bundle.Fd()))
 }
 
-// received takes a message of process p.
-func (s *supervisor) received(w *worker, p *process, m handoff.Message) {
-	m.CloseFiles() // a worker has none to give
-	if w.process != p {
-		return
-	}
-	switch m.Type {
-	case handoff.Hello:
-		s.hello(w, m)
-	case handoff.Ack:
-		s.apply(w, acked)
-	case handoff.Prepared:
-		s.applyIfOffered(w, m, prepared)
-	case handoff.Nack:
-		s.nack(w, m)
-	case handoff.Accepting:
-		s.apply(w, accepting)
-	case handoff.Committed:
-		s.applyIfOffered(w, m, committed)
-	case handoff.Beat:
-		w.beat = time.Now()
-	case handoff.Drained:
-		s.log.Info("worker drained", "slot", w.slot, "pid", w.pid())
-	default:
-		s.log.Warn("message of unknown type ignored", "slot", w.slot, "type", m.Type)
-	}
-}
-
-// hello checks that the process is the worker that we started.
-func (s *supervisor) hello(w *worker, m handoff.Message) {
-	var body handoff.HelloBody
-	if err := m.Decode(&body); err != nil {
-		s.lostChannel(w, w.process, err)
-		return
-	}
-	if body.Slot != w.slot || m.Generation != s.generation {
-		s.lostChannel(w, w.process, fmt.Errorf("HELLO of slot %d, generation %d: want slot %d, generation %d",
-			body.Slot, m.Generation, w.slot, s.generation))
-		return
-	}
-	s.apply(w, hello)
-}
-
-// applyIfOffered drops answers to an offer that stands no more.
-func (s *supervisor) applyIfOffered(w *worker, m handoff.Message, ev happening) {
-	var body struct {
-		Config uint64 `json:"config"`
-	}
-	if err := m.Decode(&body); err != nil {
-		s.lostChannel(w, w.process, err)
-		return
-	}
-	if body.Config == w.offer && w.offer != 0 {
-		s.apply(w, ev)
-	}
-}
-
-// nack takes a refusal. One that names another configuration than the offered
-// is late; one that names none refuses listeners, or a message it does not know.
-func (s *supervisor) nack(w *worker, m handoff.Message) {
-	var body handoff.NackBody
-	if err := m.Decode(&body); err != nil {
-		s.lostChannel(w, w.process, err)
-		return
-	}
-	if body.Config != 0 && body.Config != w.offer {
-		return
-	}
-	w.refusal = refusal{codeConfig, body.Text}
-	if body.Config == 0 {
-		w.refusal.code = codeStart
-	}
-	if w.state.starts() {
-		s.log.Error("worker refused to start", "slot", w.slot, "pid", w.pid(), "error", body.Text)
-		if !s.ready && body.Config != 0 {
-			// The others will say the same: the same bytes, the same program.
-			s.fail(&ExitError{codeConfig, fmt.Errorf("worker %d: %s", w.slot, body.Text)})
-			return
+// sendBatch sends as many of list as fit in one message and returns the rest.
+func (s *supervisor) sendBatch(w *worker, list []descriptor) (rest []descriptor) {
+	var names []string
+	var fds []int
+	for _, d := range list {
+		if d.with != list[0].with || len(fds) == handoff.MaxFiles {
+			break
 		}
+		names, fds = append(names, d.name), append(fds, d.fd)
 	}
-	s.apply(w, nacked)
-}
-
-// lostChannel is told why process p sends no more.
-func (s *supervisor) lostChannel(w *worker, p *process, err error) {
-	if w.process != p {
-		return
+	var body any = handoff.ListenBody{Names: names}
+	if list[0].with == handoff.Logs {
+		body = handoff.LogsBody{Names: names}
 	}
-	w.process.conn.Close()
-	s.log.Debug("control channel closed", "slot", w.slot, "error", err)
-	s.apply(w, lost)
+	s.send(w, list[0].with, body, fds...)
+	return list[len(fds):]
 }
 
 // ended is told how process p ended.
@@ -305,7 +248,7 @@ func (s *supervisor) ended(w *worker, p *process, how string) {
 func (s *supervisor) bury(w *worker) {
 	w.exits++
 	w.lastExit = w.refusal.text
-	if s.stopping {
+	if s.stopping || w.leaving != "" {
 		s.log.Info("worker ended", "slot", w.slot, "pid", w.pid(), "how", w.lastExit)
 	} else {
 		if !w.served.IsZero() && w.since.Sub(w.served) >= healthyTime {
@@ -325,5 +268,5 @@ func (w *worker) pid() int {
 	if w.process == nil {
 		return 0
 	}
-	return w.process.cmd.Process.Pid
+	return w.process.pid
 }

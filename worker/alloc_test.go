@@ -30,13 +30,58 @@ func roundTrips(tb testing.TB, c net.Conn, request []byte, n int) {
 // A forwarded request allocates nothing in the steady state: neither in the
 // loop, nor in the parser, the limiter, the balancer or the relay.
 func TestForwardAllocatesNothing(t *testing.T) {
+	origin := startOrigin(t, answers(okResponse))
+	p := startProxy(t, "upstream = \"up\"\nrate_limit = [\"per_app\"]", upstreamOf(origin, startOrigin(t, answers(okResponse)))+limitByApp)
+	p.allocatesNothing(t, getRequest)
+}
+
+// Nor does whatever a route can be told to do.
+func TestRoutedAllocatesNothing(t *testing.T) {
+	p, _ := startLogged(t, `
+hosts        = ["*.example.org"]
+upstream     = "up"
+}
+route "chosen" {
+hosts        = ["*.com"]
+paths        = ["/p?th/*", "/path", "~^/never"]
+methods      = ["GET"]
+when         = !cidr_match(client.ip, ["203.0.113.0/24"]) && regex_match(request.host, "^ex") && hash(client.ip, 100) < 100
+strip_prefix = "/path"
+rate_limit   = ["per_app"]
+timeouts     = { request = "30s" }
+retry        = { attempts = 2, on = ["connect", "503"] }
+upstream     = request.header["x-canary"] == "1" ? "none" : "up"
+request_headers {
+  set    = { "x-request-id" = request.id, "x-app" = lower(request.header["appid"]), "x-net" = ip_prefix(client.ip, 8) }
+  remove = ["user-agent"]
+}
+response_headers {
+  set = { "server" = "${upstream.name} ${response.status}" }
+}
+}
+trusted_proxies = ["127.0.0.0/8"]
+limits = {
+headers = 100`, upstreamOf(startOrigin(t, answers(okResponse)))+limitByApp+`
+upstream "none" { servers = ["127.0.0.1:1"] }
+access_log "json" { output = "FOLDER/json.log" }
+access_log "combined" {
+  output = "FOLDER/combined.log"
+  when   = response.status < 400
+}
+access_log "text" {
+  output = "FOLDER/text.log"
+  format = "${client.ip} ${time.iso8601} ${response.duration} ${upstream.address} ${response.header["content-type"]}"
+}
+`)
+	p.allocatesNothing(t, "GET /path/x HTTP/1.1\r\nHost: Example.com:80\r\nUser-Agent: test\r\nX-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nappid: ONE\r\n\r\n")
+}
+
+func (p *proxy) allocatesNothing(t *testing.T, raw string) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	origin := startOrigin(t, answers(okResponse))
-	p := startProxy(t, "upstream = \"up\"\nrate_limit = [\"per_app\"]", upstreamOf(origin, startOrigin(t, answers(okResponse)))+limitByApp)
 	c := p.dial(t)
-	request := []byte(getRequest)
+	request := []byte(raw)
 	roundTrips(t, c, request, 200) // fill the pools
 
 	const requests = 5000

@@ -10,10 +10,11 @@ import (
 // only this struct.
 type client struct {
 	stream
-	listener *listener
-	peer     netip.AddrPort // zero for a unix socket
-	requests int
-	exchange *exchange // nil while parked
+	listener  *listener
+	peer      netip.AddrPort // zero for a unix socket
+	requests  int
+	exchange  *exchange // nil while parked
+	addressed bool      // no PROXY header is to come, any more
 }
 
 // Wake is called when a parked connection has something to read, is closed by
@@ -30,10 +31,17 @@ func (c *client) Wake(_ *loop.Conn, expired bool) {
 func (c *client) Run(t *loop.Task) {
 	w := c.listener.w
 	x := w.takeExchange()
-	x.t, x.c = t, c
+	n, err := c.tryRead(x.in)
+	if err == loop.ErrAgain && c.requests == 0 {
+		w.putExchange(x)
+		c.Park(c, c.listener.fresh) // it was taken before its first request came
+		return
+	}
+	x.t, x.c, x.have = t, c, n
 	c.exchange = x
 	park := x.serve()
 	c.exchange = nil
+	x.releasePipes()
 	w.putExchange(x)
 	if park {
 		c.Park(c, c.listener.idle)
@@ -48,6 +56,7 @@ func (c *client) Crashed(v any, stack []byte) {
 	w.log.Error("bug: panic in an exchange", "panic", v, "listener", c.listener.service.config.Name, "stack", string(stack))
 	if x := c.exchange; x != nil {
 		c.exchange = nil // and not back to the pool: nobody knows its state
+		x.releasePipes()
 		x.crashed()
 	}
 	c.end()

@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
-	"golang.org/x/sys/unix"
 )
 
 // beatEvery is how often the worker says that its loop turns.
@@ -23,29 +23,53 @@ const beatEvery = time.Second
 // to the worker it posts to the loop.
 type control struct {
 	w          *worker
-	channel    *handoff.Conn
+	channel    atomic.Pointer[handoff.Conn] // to the supervisor, alive or dead
+	owner      int                          // the user that the supervisor runs as
 	generation uint32
 	seg        *shm.Segment
 
 	prepared *snapshot // nil if none is waiting for COMMIT
 	current  *snapshot // nil until START
+	offered  *os.File  // bundle of prepared
+	bundle   *os.File  // bundle of current
+
+	draining     atomic.Bool
+	drainTimeout atomic.Int64 // of the configuration in use, in ns
 }
 
-// run talks to the supervisor until the worker ends.
+// run talks to the supervisor, and to the next one if it dies, until the worker
+// ends.
 func (c *control) run() {
-	hello := handoff.HelloBody{Pid: os.Getpid(), Build: build(), Version: handoff.Version, Slot: c.w.slot}
-	if err := c.channel.Send(handoff.Hello, c.generation, hello); err != nil {
+	if err := c.send(handoff.Hello, c.hello()); err != nil {
 		c.w.log.Error("control channel", "error", err)
 		c.w.loop.Stop()
 		return
 	}
-	go c.beat()
+	go c.beat(nil)
 	go c.onTerm()
 	for {
-		m, err := c.channel.Receive()
-		if err != nil {
-			c.orphaned(err)
+		err := c.serve()
+		if c.current == nil {
+			c.w.loop.Stop() // it has nothing that anyone could miss
 			return
+		}
+		c.w.log.Warn("the supervisor is gone: serving on until another takes over", "error", err)
+		if !c.awaitOwner() {
+			c.w.log.Warn("no supervisor has taken over: draining")
+			c.drainFor(0, time.Duration(c.drainTimeout.Load()))
+			return
+		}
+	}
+}
+
+// serve does what the supervisor says until it is gone.
+func (c *control) serve() error {
+	channel := c.channel.Load()
+	defer channel.Close()
+	for {
+		m, err := channel.Receive()
+		if err != nil {
+			return err
 		}
 		if err := c.handle(m); err != nil {
 			c.w.log.Error("control channel", "message", m.Type.String(), "error", err)
@@ -53,15 +77,12 @@ func (c *control) run() {
 	}
 }
 
-// orphaned is called when the supervisor is gone. Nobody could replace this
-// worker, so it finishes what it has.
-func (c *control) orphaned(err error) {
-	if c.current == nil {
-		c.w.loop.Stop()
-		return
-	}
-	c.w.log.Warn("the supervisor is gone: draining", "error", err)
-	c.drain(0, c.current.config.Supervisor.DrainTimeout)
+func (c *control) send(t handoff.Type, body any) error {
+	return c.channel.Load().Send(t, c.generation, body)
+}
+
+func (c *control) hello() handoff.HelloBody {
+	return handoff.HelloBody{Pid: os.Getpid(), Build: build(), Version: handoff.Version, Slot: c.w.slot}
 }
 
 // onTerm drains at SIGTERM, which only comes from outside: the supervisor uses
@@ -70,30 +91,38 @@ func (c *control) onTerm() {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	<-term
-	c.drain(0, 30*time.Second)
+	c.drainFor(0, time.Duration(c.drainTimeout.Load()))
 }
 
-// beat goes through the loop, so that it stops when the loop does.
-func (c *control) beat() {
+// beat goes through the loop, so that it stops when the loop does. It ends at
+// stop, which may be nil.
+func (c *control) beat(stop <-chan struct{}) {
 	turned := make(chan struct{}, 1)
-	for range time.Tick(beatEvery) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
 		c.w.loop.Post(func() {
 			c.w.tidy()
 			turned <- struct{}{}
 		})
 		<-turned
-		// A supervisor that is stopped for minutes lets the channel fill up. It will
-		// want to hear beats again when it goes on.
-		if err := c.channel.Send(handoff.Beat, c.generation, nil); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
+		// A supervisor that is stopped for minutes lets the channel fill up, and a
+		// dead one has a successor: both will want to hear beats again.
+		_ = c.send(handoff.Beat, nil)
 	}
 }
 
 func (c *control) handle(m handoff.Message) error {
 	switch m.Type {
 	case handoff.Listen:
-		return c.listen(m)
+		return c.keep(m, c.w.keepSocket)
+	case handoff.Logs:
+		return c.keep(m, c.w.keepLog)
 	case handoff.Prepare:
 		return c.prepare(m)
 	case handoff.Start:
@@ -101,32 +130,32 @@ func (c *control) handle(m handoff.Message) error {
 	case handoff.Commit:
 		return c.commit(m)
 	case handoff.Abort:
-		c.prepared = nil
-		if c.current != nil {
-			c.onLoop(func() { c.w.forget(c.current) })
-		}
-		return nil
+		return c.abort()
 	case handoff.Drain:
 		var body handoff.DrainBody
 		if err := m.Decode(&body); err != nil {
 			return err
 		}
-		c.drain(body.Soft, body.Hard)
-		return nil
-	case handoff.Owner, handoff.Reopen:
-		return nil // there is one owner as yet, and no log file here
+		c.drainFor(body.Soft, body.Hard)
+		return c.ack(m)
 	}
 	m.CloseFiles()
 	return c.refuse(m, 0, fmt.Errorf("unknown message %v", m.Type))
 }
 
 func (c *control) refuse(m handoff.Message, number uint64, err error) error {
-	return c.channel.Send(handoff.Nack, c.generation, handoff.NackBody{Config: number, Sequence: m.Sequence, Text: err.Error()})
+	return c.send(handoff.Nack, handoff.NackBody{Config: number, Sequence: m.Sequence, Text: err.Error()})
 }
 
-// listen keeps the listening sockets that come with m.
-func (c *control) listen(m handoff.Message) error {
-	var body handoff.ListenBody
+func (c *control) ack(m handoff.Message) error {
+	return c.send(handoff.Ack, handoff.AckBody{Sequence: m.Sequence})
+}
+
+// keep has the loop keep each descriptor that comes with m, under its name.
+func (c *control) keep(m handoff.Message, one func(name string, fd int)) error {
+	var body struct { // handoff.ListenBody or handoff.LogsBody
+		Names []string `json:"names"`
+	}
 	err := m.Decode(&body)
 	if err == nil && len(body.Names) != len(m.Files) {
 		err = fmt.Errorf("%d names for %d descriptors", len(body.Names), len(m.Files))
@@ -140,18 +169,9 @@ func (c *control) listen(m handoff.Message) error {
 		if err != nil {
 			return c.refuse(m, 0, err)
 		}
-		c.onLoop(func() {
-			if old, ok := c.w.sockets[body.Names[i]]; ok {
-				if c.w.listeners[body.Names[i]] != nil {
-					unix.Close(fd) // it is in use: the new one is the same socket
-					return
-				}
-				unix.Close(old)
-			}
-			c.w.sockets[body.Names[i]] = fd
-		})
+		c.onLoop(func() { one(body.Names[i], fd) })
 	}
-	return c.channel.Send(handoff.Ack, c.generation, handoff.AckBody{Sequence: m.Sequence})
+	return c.ack(m)
 }
 
 // onLoop runs f on the loop and waits for it.
@@ -164,7 +184,7 @@ func (c *control) onLoop(f func()) {
 // prepare compiles the bundle that comes with m.
 func (c *control) prepare(m handoff.Message) error {
 	var body handoff.PrepareBody
-	defer m.CloseFiles()
+	defer func() { m.CloseFiles() }() // but for the bundle, if it is kept
 	if err := m.Decode(&body); err != nil {
 		return c.refuse(m, 0, err)
 	}
@@ -172,8 +192,23 @@ func (c *control) prepare(m handoff.Message) error {
 	if err != nil {
 		return c.refuse(m, body.Config, err)
 	}
-	c.prepared = s
-	return c.channel.Send(handoff.Prepared, c.generation, handoff.PreparedBody{Config: body.Config})
+	c.forgetPrepared()
+	c.prepared, c.offered, m.Files = s, m.Files[0], nil
+	return c.send(handoff.Prepared, handoff.PreparedBody{Config: body.Config})
+}
+
+func (c *control) forgetPrepared() {
+	c.offered.Close() // nil is no harm
+	c.prepared, c.offered = nil, nil
+}
+
+// abort forgets the prepared configuration and what came for it.
+func (c *control) abort() error {
+	c.forgetPrepared()
+	if c.current != nil {
+		c.onLoop(func() { c.w.forget(c.current) })
+	}
+	return nil
 }
 
 func (c *control) compile(m handoff.Message, body handoff.PrepareBody) (*snapshot, error) {
@@ -206,7 +241,10 @@ func (c *control) install() error {
 	if err != nil {
 		return err
 	}
-	c.current, c.prepared = s, nil
+	c.bundle.Close()
+	c.current, c.bundle = s, c.offered
+	c.prepared, c.offered = nil, nil
+	c.drainTimeout.Store(int64(s.config.Supervisor.DrainTimeout))
 	return nil
 }
 
@@ -218,7 +256,7 @@ func (c *control) start(m handoff.Message) error {
 	if err := c.install(); err != nil {
 		return c.refuse(m, number, err)
 	}
-	return c.channel.Send(handoff.Accepting, c.generation, handoff.AcceptingBody{Config: number})
+	return c.send(handoff.Accepting, handoff.AcceptingBody{Config: number})
 }
 
 func (c *control) commit(m handoff.Message) error {
@@ -232,16 +270,18 @@ func (c *control) commit(m handoff.Message) error {
 	if err := c.install(); err != nil {
 		return c.refuse(m, body.Config, err)
 	}
-	return c.channel.Send(handoff.Committed, c.generation, handoff.CommittedBody(body))
+	return c.send(handoff.Committed, handoff.CommittedBody(body))
 }
 
-// drain takes no more connections, closes the idle ones after soft and all after
-// hard, and ends the worker when none is left.
-func (c *control) drain(soft, hard time.Duration) {
+// drainFor takes no more connections, closes the idle ones after soft and all
+// after hard, and ends the worker when none is left. A second call can only make
+// it sooner. When it returns the worker accepts no more.
+func (c *control) drainFor(soft, hard time.Duration) {
 	w := c.w
-	w.loop.Post(func() {
+	c.draining.Store(true)
+	c.onLoop(func() {
 		w.drain(func() {
-			_ = c.channel.Send(handoff.Drained, c.generation, nil) // the exit says it too
+			_ = c.send(handoff.Drained, nil) // the exit says it too
 			w.loop.Stop()
 		})
 	})

@@ -30,10 +30,11 @@ func TestBeatsOutlastAFullChannel(t *testing.T) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	ended := make(chan bool)
-	c := &control{w: p.worker, channel: channel}
-	go func() { defer close(ended); c.beat() }()
-	defer func() { supervisor.Close(); <-ended }()
+	ended, stop := make(chan bool), make(chan struct{})
+	c := &control{w: p.worker}
+	c.channel.Store(channel)
+	go func() { defer close(ended); c.beat(stop) }()
+	defer func() { supervisor.Close(); close(stop); <-ended }()
 	select {
 	case <-ended:
 		t.Fatal("the worker beats no more")

@@ -1,10 +1,12 @@
 package worker
 
 import (
-	"errors"
+	"fmt"
+	"net/netip"
 
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/lb"
+	"github.com/proxyd/proxyd/limiter"
 	"github.com/proxyd/proxyd/worker/http1"
 	"github.com/proxyd/proxyd/worker/loop"
 )
@@ -29,38 +31,53 @@ type exchange struct {
 	headLen int // in[:headLen] is the head of req
 	req     http1.Request
 	service *service
-	route   *route
-	last    bool // the connection is to be closed after this exchange
+	route   *route // nil while none is chosen
+	last    bool   // the connection is to be closed after this exchange
+	rest    []byte // what was received behind the request, once it is answered
+	unread  bool   // there is more of the request, which nobody wants
 
-	server  *serverConn // nil while there is none
-	tried   []*lb.Server
-	forward http1.Forward
-	piped   bool   // up has begun
-	up      flow   // the request, to the server
-	upErr   error  // why up was given up
-	sentAt  int64  // when up ended
-	began   bool   // the client has been sent some of the final response
-	from    []byte // the buffer for what the server sends, nil while there is no server
-	got     int    // from[:got] is received from the server
-	resp    http1.Response
-	down    flow // the response, to the client
+	client  netip.Addr // for whom the request is, see identify; invalid if nobody knows
+	trusted bool       // it came from a trusted proxy
+	scheme  []byte
+	hops    []netip.Addr
+	id      []byte // see requestID
+	path    []byte // room for a path in normal form
 
-	out, answer       []byte // heads to send: to the server, to the client
-	ip, port, scratch []byte
+	account  account
+	settled  bool  // the account is closed
+	deadline int64 // loop time at which all is given up; 0: none
+	upstream *upstream
+	server   *serverConn // nil while there is none
+	tried    []*lb.Server
+	forward  http1.Forward
+	piped    bool   // up has begun
+	up       flow   // the request, to the server
+	upErr    error  // why up was given up
+	sentAt   int64  // when up ended
+	began    bool   // the client has been sent some of the final response
+	hand     []byte // the buffer for a body that may be sent again; nil while there is none
+	from     []byte // the buffer for what the server sends, nil while there is no server
+	got      int    // from[:got] is received from the server
+	resp     http1.Response
+	down     flow // the response, to the client
+
+	out, answer              []byte // heads to send: to the server, to the client
+	ip, peer, extra, scratch []byte
+	numbers                  []byte // of expressions; see Value
 }
 
 func (w *worker) takeExchange() *exchange {
 	if x, ok := w.exchanges.get(); ok {
 		return x
 	}
-	return &exchange{w: w, in: make([]byte, headBytes)}
+	return &exchange{w: w, in: make([]byte, headBytes), path: make([]byte, 0, 1<<10)}
 }
 
 func (w *worker) putExchange(x *exchange) {
 	if len(x.in) != headBytes {
 		x.in = make([]byte, headBytes) // a long head made it grow
 	}
-	x.t, x.c, x.service, x.route, x.have = nil, nil, nil, nil, 0
+	x.t, x.c, x.service, x.route, x.upstream, x.have = nil, nil, nil, nil, nil, 0
 	x.req.Reset()
 	x.resp.Reset()
 	w.exchanges.put(x)
@@ -70,17 +87,24 @@ func (w *worker) putExchange(x *exchange) {
 // closed. It runs in a coroutine: every wait yields to the loop, so nothing that
 // another exchange can change is kept across one.
 func (x *exchange) serve() (park bool) {
+	deadline := x.t.After(x.c.listener.service.config.Timeouts.Header)
+	if !x.readPreface(deadline) {
+		return false
+	}
 	for {
 		turn := x.t.Now()
-		if !x.readHead() {
+		if !x.readHead(deadline) {
 			return false
 		}
-		if !x.serveRequest() {
-			if !x.req.Close && !x.c.Quiet() {
-				x.linger() // the client does not know, and pipelines
+		keep := x.serveRequest()
+		x.settle()
+		if !keep {
+			if x.unread || !x.req.Close && !x.c.Quiet() { // the client does not know, and pipelines
+				x.linger()
 			}
 			return false
 		}
+		x.have = copy(x.in, x.rest) // over the head
 		if x.have == 0 {
 			n, err := x.c.tryRead(x.in)
 			if err == loop.ErrAgain {
@@ -94,14 +118,13 @@ func (x *exchange) serve() (park bool) {
 		if x.t.Now() == turn {
 			x.t.Yield() // answered without a wait: pipelined requests must not keep the loop
 		}
+		deadline = x.t.After(x.c.listener.service.config.Timeouts.Header)
 	}
 }
 
 // readHead reads until in starts with a valid head. The whole of it must come
-// within one time-out, however it is cut up.
-func (x *exchange) readHead() bool {
-	times := &x.c.listener.service.config.Timeouts
-	deadline := x.t.After(times.Header)
+// before deadline, however it is cut up.
+func (x *exchange) readHead(deadline int64) bool {
 	for {
 		if x.have > 0 {
 			n, err := x.req.Parse(x.in[:x.have], &x.c.listener.service.head)
@@ -117,45 +140,35 @@ func (x *exchange) readHead() bool {
 		if x.have == len(x.in) {
 			x.in = append(x.in, make([]byte, len(x.in))...) // Parse stops this at the limit
 		}
-		n, err := x.c.tryRead(x.in[x.have:])
-		if err == loop.ErrAgain {
-			err = x.t.WaitAny(deadline, &x.c.Conn, nil)
-		}
+		err := x.receive(deadline)
 		if timedOut(err) && x.have > 0 {
 			x.refuse(errHeadTimeout)
 		}
 		if err != nil {
 			return false
 		}
-		x.have += n
 	}
 }
 
-var errHeadTimeout = &http1.Error{Status: 408, Reason: "head not complete in time"}
-
-// refuse answers a head that is no valid request, or not complete in time.
-// Nothing in it is to be trusted, so the connection ends.
-func (x *exchange) refuse(err error) {
-	status := 400
-	var e *http1.Error
-	if errors.As(err, &e) {
-		status = e.Status
+// receive reads once into the room behind in[:have].
+func (x *exchange) receive(deadline int64) error {
+	n, err := x.c.tryRead(x.in[x.have:])
+	if err == loop.ErrAgain {
+		err = x.t.WaitAny(deadline, &x.c.Conn, nil)
 	}
-	x.req.Reset()
-	x.headLen, x.have = 0, 0
-	x.begin()
-	x.w.log.Debug("bad request", "listener", x.service.config.Name, "client", x.c.peer, "status", status, "reason", err)
-	x.last = true
-	x.reply(status, nil)
-	x.linger()
+	x.have += n
+	return err
 }
 
 // begin fixes what the exchange will go by, whatever a reload does meanwhile.
 func (x *exchange) begin() {
 	c := x.c
 	x.service = c.listener.service
-	x.route = nil
-	x.began, x.piped = false, false
+	x.route, x.upstream = nil, nil
+	x.began, x.piped, x.unread, x.settled, x.deadline = false, false, false, false, 0
+	x.numbers = x.numbers[:0]
+	x.account = account{start: x.t.Now()}
+	x.identify()
 	c.requests++
 	most := x.service.config.Limits.RequestsPerConnection
 	x.last = x.req.Close || most > 0 && c.requests >= most
@@ -170,7 +183,6 @@ func (x *exchange) closing() bool { return x.last || x.w.draining || x.c.listene
 func (x *exchange) serveRequest() bool {
 	x.begin()
 	x.w.count(shm.Requests)
-	x.route = x.service.routes[0] // as yet, every route matches every request
 	if most := x.service.config.Limits.Body; most > 0 && x.req.ContentLength > most {
 		return x.reply(413, nil)
 	}
@@ -180,13 +192,14 @@ func (x *exchange) serveRequest() bool {
 		}
 		return x.reply(200, nil)
 	}
+	if status := x.choose(); status != 0 {
+		return x.reply(status, nil)
+	}
+	if d := x.route.config.Timeouts.Request; d > 0 {
+		x.deadline = x.t.After(d)
+	}
 	for _, l := range x.route.limits {
-		x.scratch = x.scratch[:0]
-		key := l.config.Key.Eval(x, &x.scratch)
-		if key == nil {
-			continue
-		}
-		if v := l.Take(key); !v.Admitted {
+		if v, ok := x.take(l); !ok {
 			x.w.count(shm.Limited)
 			var extra []byte
 			if l.config.Headers {
@@ -196,65 +209,39 @@ func (x *exchange) serveRequest() bool {
 			return x.reply(429, extra)
 		}
 	}
+	return x.act()
+}
+
+// take counts the request for l, and reports whether it is admitted.
+func (x *exchange) take(l *limit) (v limiter.Verdict, ok bool) {
+	x.scratch = x.scratch[:0]
+	key := l.config.Key.Eval(x, &x.scratch)
+	if key == nil {
+		return v, true
+	}
+	v = l.Take(key)
+	return v, v.Admitted
+}
+
+// act does what the route says.
+func (x *exchange) act() bool {
+	r := x.route
+	switch {
+	case r.config.Redirect != nil:
+		return x.redirect(r.config.Redirect)
+	case r.config.Respond != nil:
+		return x.respond(r.config.Respond)
+	case r.upstream != nil:
+		x.upstream = r.upstream
+	default:
+		x.scratch = x.scratch[:0]
+		name := r.config.UpstreamName.Eval(x, &x.scratch)
+		if x.upstream = r.upstreams[string(name)]; x.upstream == nil {
+			x.account.failure = fmt.Errorf("no upstream is called %q", name)
+			return x.reply(503, nil)
+		}
+	}
 	return x.proxy()
-}
-
-// reply sends an answer of our own and reports whether the connection can go on:
-// it cannot if there is a body that nobody has read to its end.
-func (x *exchange) reply(status int, extra []byte) bool {
-	rest, whole := x.behind()
-	a := http1.Answer{
-		Status: status, Date: x.w.date(), Extra: extra, Close: x.closing() || !whole,
-		HeadOnly: string(x.req.Method) == "HEAD",
-	}
-	a.KeepAlive = x.req.Minor == 0 && !a.Close
-	x.answer = a.Append(x.answer[:0])
-	x.w.responded(status)
-	if x.c.write(x.t, x.answer, x.t.After(x.service.config.Timeouts.Write)) != nil {
-		return false
-	}
-	if !whole {
-		x.linger()
-	}
-	if a.Close {
-		return false
-	}
-	x.shift(rest)
-	return true
-}
-
-// behind returns what was received behind the request, if its end was.
-func (x *exchange) behind() (rest []byte, whole bool) {
-	if x.piped {
-		return x.up.rest(), x.up.ended
-	}
-	rest = x.in[x.headLen:x.have]
-	n := max(0, x.req.ContentLength)
-	if x.req.Chunked || n > int64(len(rest)) {
-		return nil, false
-	}
-	return rest[n:], true
-}
-
-// shift moves what was received behind a request to the front.
-func (x *exchange) shift(rest []byte) { x.have = copy(x.in, rest) }
-
-// linger ends our side and reads on for a moment: closing with input unread
-// would make the kernel send RST, which can cost the client our last answer.
-func (x *exchange) linger() {
-	c := &x.c.stream
-	c.CloseWrite()
-	deadline := x.t.After(lingerTime)
-	for read := 0; read < lingerBytes; {
-		n, err := c.tryRead(x.in)
-		if err == loop.ErrAgain {
-			err = x.t.WaitAny(deadline, &c.Conn, nil)
-		}
-		if err != nil {
-			return
-		}
-		read += n
-	}
 }
 
 // crashed releases what the exchange held when it panicked, and answers 500 if
@@ -268,5 +255,5 @@ func (x *exchange) crashed() {
 	}
 	a := http1.Answer{Status: 500, Date: x.w.date(), Close: true}
 	_, _ = x.c.TryWrite(a.Append(nil)) // it is closed next, whatever comes of it
-	x.w.responded(500)
+	x.responded(500)
 }

@@ -34,22 +34,26 @@ var (
 // A flow moves one message from src to dst: a head that is ready, then a body
 // that is checked and framed anew. It never waits: step moves what can be moved,
 // so that one coroutine serves both directions of an exchange at once. At most
-// one buffer of a body is held: while dst takes nothing, src is not read.
+// one buffer, or one pipe, of a body is held: while dst takes nothing, src is not read.
 type flow struct {
 	src, dst   *stream
 	buf        []byte
-	start, end int    // buf[start:end] is received and not yet framed
-	out        vector // framed and not yet taken by dst
+	start, end int        // buf[start:end] is received and not yet framed
+	out        vector     // framed and not yet taken by dst
+	pipe       *loop.Pipe // what is received and not yet taken by dst, nil while that is nothing
 
 	kind  http1.BodyKind // how src frames the body
 	chunk bool           // dst gets it chunked
+	last  bool           // dst is closed when f is done
 	left  int64          // of a body by length
 	limit int64          // body bytes allowed; 0: any number
+	keep  bool           // buf has room for all of a body by length, which stays in it
 	moved int64          // body bytes framed
 	dec   http1.Chunked
 	size  [20]byte // a chunk's size line
 	tail  []byte   // what ends a chunk, and the body
 
+	bulk    bool  // src is likely to have much to send at once
 	fresh   bool  // out holds the head only
 	refill  bool  // buf was written to since begin
 	ended   bool  // the whole body is framed
@@ -62,19 +66,21 @@ type flow struct {
 
 // begin makes f ready to move head, then a body of which buf[:received] has come.
 func (f *flow) begin(src, dst *stream, head, buf []byte, received int, now int64) {
+	f.release()
 	tail, dec := f.tail, f.dec
 	*f = flow{src: src, dst: dst, buf: buf, end: received, tail: tail, dec: dec, since: now, fresh: true}
 	f.out.add(head)
 }
 
 // intact reports whether begin can be called again with the same bytes.
-func (f *flow) intact() bool { return !f.refill && f.kind != http1.BodyChunked }
+func (f *flow) intact() bool { return (f.keep || !f.refill) && f.kind != http1.BodyChunked }
 
 // body says how src frames the body, its length if that is how, and whether dst
 // gets it chunked.
 func (f *flow) body(kind http1.BodyKind, length int64, chunk bool) {
 	f.kind, f.left, f.chunk = kind, length, chunk
 	f.ended = kind == http1.BodyNone
+	f.bulk = kind == http1.BodyLength && length >= spliceBytes
 	if kind == http1.BodyChunked {
 		f.dec.Reset()
 	}
@@ -90,7 +96,7 @@ func (f *flow) step(now int64) error {
 			}
 		}
 		f.fresh = false
-		if f.out.n > 0 || f.dst.unsent() {
+		if f.out.n > 0 || f.pipe != nil || f.dst.unsent() {
 			n, err := f.send()
 			if n > 0 {
 				f.sent, f.since = true, now
@@ -110,16 +116,32 @@ func (f *flow) step(now int64) error {
 			f.partial = true
 			return nil
 		}
-		if f.start == f.end {
-			if err := f.receive(); err != nil {
-				f.onSrc = true
+		if err := f.next(now); err != nil {
+			f.onSrc = true
+			return err
+		}
+	}
+	return nil
+}
+
+// next receives more, if need be, and makes it ready to be sent.
+func (f *flow) next(now int64) error {
+	if f.start == f.end {
+		if f.splices() {
+			if ok, err := f.fill(); ok {
+				if err == nil {
+					f.since = now
+				}
 				return err
 			}
-			f.since = now
 		}
-		if err := f.frame(); err != nil {
-			return &flowError{true, err}
+		if err := f.receive(); err != nil {
+			return err
 		}
+		f.since = now
+	}
+	if err := f.frame(); err != nil {
+		return &flowError{true, err}
 	}
 	return nil
 }
@@ -130,8 +152,16 @@ func blocked(err error) bool { return err == loop.ErrAgain }
 func (f *flow) send() (int, error) {
 	err := f.dst.flush()
 	n := 0
-	if err == nil && f.out.n > 0 {
-		n, err = f.dst.tryWrite(&f.out)
+	switch {
+	case err != nil:
+	case f.pipe != nil:
+		n, err = f.drain()
+	case f.out.n > 0:
+		if f.last && f.ended {
+			n, err = f.dst.tryWriteLast(&f.out)
+		} else {
+			n, err = f.dst.tryWrite(&f.out)
+		}
 		f.out.consume(n)
 	}
 	if err != nil && err != loop.ErrAgain {
@@ -141,16 +171,27 @@ func (f *flow) send() (int, error) {
 }
 
 func (f *flow) receive() error {
-	f.start, f.end, f.refill = 0, 0, true
-	n, err := f.src.tryRead(f.buf)
-	f.end = n
+	f.refill = true
+	if !f.keep {
+		f.start, f.end = 0, 0
+	}
+	room := f.buf[f.end:]
+	n, err := f.src.tryRead(room)
+	f.end += n
+	f.bulk = n >= bulkBytes || n == len(room)
+	return f.received(err)
+}
+
+// received turns err of a read into one of step's.
+func (f *flow) received(err error) error {
 	switch {
 	case err == nil, err == loop.ErrAgain:
 		return err
 	case err != io.EOF:
 		return &flowError{true, err}
 	case f.kind == http1.BodyUntilClose:
-		return nil // frame sees that nothing came
+		f.ended = true
+		return nil
 	}
 	return &flowError{true, errTruncated}
 }
@@ -163,8 +204,6 @@ func (f *flow) frame() error {
 		n := int(min(f.left, int64(f.end-f.start)))
 		data = f.buf[f.start : f.start+n]
 		f.start += n
-		f.left -= int64(n)
-		f.ended = f.left == 0
 	case http1.BodyUntilClose:
 		data = f.buf[f.start:f.end]
 		f.start = f.end
@@ -175,8 +214,8 @@ func (f *flow) frame() error {
 			return err
 		}
 	}
-	if f.moved += int64(len(data)); f.limit > 0 && f.moved > f.limit {
-		return errTooLong
+	if err := f.count(len(data)); err != nil {
+		return err
 	}
 	if !f.chunk {
 		f.out.add(data)
@@ -196,6 +235,18 @@ func (f *flow) frame() error {
 		f.tail = http1.AppendLastChunk(f.tail, trailers)
 	}
 	f.out.add(f.tail)
+	return nil
+}
+
+// count notes that n more bytes of the body have come.
+func (f *flow) count(n int) error {
+	if f.kind == http1.BodyLength {
+		f.left -= int64(n)
+		f.ended = f.left == 0
+	}
+	if f.moved += int64(n); f.limit > 0 && f.moved > f.limit {
+		return errTooLong
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ type listener struct {
 // listen makes the listeners what s names. Sockets that s does not name are
 // closed; what is queued on them is taken first.
 func (w *worker) listen(s *snapshot) error {
+	w.loop.LimitPipes(w.pipes())
 	for name, v := range s.services {
 		l := w.listeners[name]
 		if l == nil {
@@ -65,10 +66,23 @@ func (w *worker) listen(s *snapshot) error {
 	return nil
 }
 
-// forget closes the listening sockets that s (nil: nothing) does not name.
+// keepSocket keeps a listening socket that was handed over.
+func (w *worker) keepSocket(name string, fd int) {
+	if old, ok := w.sockets[name]; ok {
+		if w.listeners[name] != nil {
+			unix.Close(fd) // it is in use: the new one is the same socket
+			return
+		}
+		unix.Close(old)
+	}
+	w.sockets[name] = fd
+}
+
+// forget closes the listening sockets and log files that s does not name.
 func (w *worker) forget(s *snapshot) {
+	w.forgetLogs(s.config)
 	for name, fd := range w.sockets {
-		if s == nil || s.services[name] == nil {
+		if s.services[name] == nil {
 			unix.Close(fd)
 			delete(w.sockets, name)
 		}
@@ -87,15 +101,12 @@ func (l *listener) stop() {
 // take owns a new connection.
 func (l *listener) take(fd int, peer netip.AddrPort) {
 	c := &client{listener: l, peer: peer}
-	if err := l.w.loop.Register(&c.Conn, fd); err != nil {
-		l.w.log.Error("cannot watch a new connection", "listener", l.service.config.Name, "error", err)
-		return
-	}
+	l.w.loop.Adopt(&c.Conn, fd)
 	l.w.count(shm.Accepted)
 	l.w.clients++
 	l.open++
 	l.w.shared.Counters[shm.ActiveConnections].Store(uint64(l.w.clients))
-	c.Park(c, l.fresh)
+	c.Park(c, l.fresh) // its request is likely there: it is woken at once to look
 	l.w.checkRoom(l)
 }
 
@@ -113,11 +124,16 @@ func (l *listener) left() {
 	}
 }
 
+// pipes is how many may be open. Each costs what a client does, two descriptors,
+// and takes the place of one.
+func (w *worker) pipes() int { return w.maxClients / 9 }
+
 // checkRoom pauses and resumes accepting at the limits on connections. Those
 // that find no room wait in the kernel's queue. Before the process's limit, idle
 // connections make room: whoever asks now comes before whoever may ask again.
 func (w *worker) checkRoom(l *listener) {
-	if w.clients >= w.maxClients {
+	room := w.maxClients - w.pipes()
+	if w.clients >= room {
 		w.closeOldest()
 	}
 	most := l.service.config.Limits.Connections
@@ -125,7 +141,7 @@ func (w *worker) checkRoom(l *listener) {
 		l.full = full
 		l.pause(full || w.full)
 	}
-	if full := w.clients >= w.maxClients; full != w.full {
+	if full := w.clients >= room; full != w.full {
 		w.full = full
 		for _, l := range w.listeners {
 			l.pause(full || l.full)

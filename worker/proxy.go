@@ -28,8 +28,10 @@ var (
 	errSwitch      = errors.New("server switched protocols unasked")
 	errSilent      = errors.New("silent for stream_timeout")
 	responseLimits = http1.Limits{HeadBytes: maxResponseHead, Fields: maxResponseField}
-	scheme         = []byte("http")
+	plain          = []byte("http") // the scheme of a request without TLS
 	errNoneUsable  = errors.New("no usable server")
+	errRequest     = errors.New("not completed within the route's request time-out")
+	errRetryStatus = errors.New("status that the route retries")
 )
 
 // A clientError is a failure of the client while it sends its request.
@@ -38,36 +40,55 @@ type clientError struct{ err error }
 func (e *clientError) Error() string { return "client: " + e.err.Error() }
 func (e *clientError) Unwrap() error { return e.err }
 
-// proxy answers from the route's upstream, and reports whether the connection
-// to the client can go on.
+// proxy answers from x.upstream, and reports whether the connection to the client
+// can go on.
 func (x *exchange) proxy() bool {
-	u := x.route.upstream
-	x.forward = http1.Forward{Host: u.host, Proto: scheme}
-	if x.c.peer.IsValid() {
-		x.ip = x.c.peer.Addr().AppendTo(x.ip[:0])
-		x.forward.ClientIP = x.ip
-	}
-	x.out = x.req.AppendForward(x.out[:0], &x.forward)
+	x.compose()
+	x.route.retry.budgets[x.upstream].Request()
 	x.tried = x.tried[:0]
 	x.from = x.w.takeBuffer()
 	defer x.release()
-	for fresh := false; ; fresh = true {
+	for next := anew; ; {
 		var err error
-		if x.server, err = x.connect(u, fresh); err != nil {
+		if x.server, err = x.connect(next == again); err != nil {
 			return x.fail(err)
 		}
-		keep, again := x.converse()
-		if !again {
+		x.account.server = x.server.pool
+		var keep bool
+		if keep, next = x.converse(); next == done {
 			return keep
 		}
-		// The connection had died in the pool; its neighbours may have too.
+		// The connection is broken, or had died in the pool, where its neighbours may
+		// have died too.
 		x.closeServer()
 	}
+}
+
+// compose makes the head that goes upstream.
+func (x *exchange) compose() {
+	r := x.route
+	x.extra = x.appendLines(x.extra[:0], r.request)
+	x.forward = http1.Forward{
+		Host: x.upstream.host, Proto: plain, KeepXFF: x.trusted,
+		Pseudonym: x.service.via, Edit: r.request.drops(), Extra: x.extra,
+	}
+	if x.c.peer.IsValid() {
+		x.peer = x.c.peer.Addr().AppendTo(x.peer[:0])
+		x.forward.ClientIP = x.peer
+	}
+	if len(r.strip) > 0 {
+		x.forward.URI = http1.StripPrefix(x.req.URI, r.strip)
+	}
+	x.out = x.req.AppendForward(x.out[:0], &x.forward)
 }
 
 func (x *exchange) release() {
 	x.w.buffers.put(x.from)
 	x.from = nil
+	if x.hand != nil {
+		x.w.hands.put(x.hand)
+		x.hand = nil
+	}
 	clear(x.tried)
 }
 
@@ -81,8 +102,9 @@ func (x *exchange) closeServer() {
 // connect returns a connection to a server that can be reached: one from the
 // pool, or if fresh a new one. A server that cannot be connected to is passed
 // over for the next.
-func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
+func (x *exchange) connect(fresh bool) (*serverConn, error) {
 	var last error
+	u := x.upstream
 	sure := x.req.HasBody() || !idempotent(x.req.Method)
 	for giveUp := x.t.After(maxConnects * u.config.Timeouts.Connect); ; {
 		s := u.pool.Pick(x.tried)
@@ -92,6 +114,9 @@ func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
 			}
 			return nil, last
 		}
+		if !fresh {
+			x.account.attempts++
+		}
 		p := u.conns[s]
 		if !fresh {
 			if c := p.take(sure); c != nil {
@@ -99,10 +124,13 @@ func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
 				return c, nil
 			}
 		}
-		c, err := p.open(x.t)
+		c, err := p.open(x.t, x.deadline)
 		if err == nil {
 			x.w.count(shm.UpstreamConnects)
 			return c, nil
+		}
+		if x.late() {
+			return nil, errRequest
 		}
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			return nil, err // ours, not the server's
@@ -111,64 +139,64 @@ func (x *exchange) connect(u *upstream, fresh bool) (*serverConn, error) {
 		x.tried = append(x.tried, s)
 		last = err
 		x.w.log.Warn("cannot connect", "upstream", u.config.Name, "server", s.Address, "error", err)
-		if x.t.Now() > giveUp {
+		if x.t.Now() > giveUp || !x.failover() {
 			return nil, last
 		}
 	}
 }
 
-// converse sends the request to x.server and relays the response. again says
-// that the connection turned out to be dead and the request can be sent anew.
-func (x *exchange) converse() (keep, again bool) {
+// A sequel is what is to be done after converse.
+type sequel uint8
+
+const (
+	done  sequel = iota // the client has its answer, or never will
+	again             // send the request on a new connection
+	anew              // send it to whichever server is next
+)
+
+// converse sends the request to x.server and relays the response.
+func (x *exchange) converse() (keep bool, _ sequel) {
 	buf, received := x.bodyBuffer()
 	x.up.begin(&x.c.stream, &x.server.stream, x.out, buf, received, x.t.Now())
 	x.up.body(x.req.BodyKind(), x.req.ContentLength, x.req.Chunked)
-	x.up.limit = x.service.config.Limits.Body
+	x.up.limit, x.up.keep = x.service.config.Limits.Body, x.hand != nil
 	x.piped, x.upErr, x.got = true, nil, 0
+	x.account.asked, x.account.answered = x.t.Now(), 0
 	n, err := x.awaitHead()
-	if err != nil {
-		if x.repeatable(err) {
-			return false, true
-		}
-		return x.fail(err), false
+	switch {
+	case err != nil && x.stale(err):
+		return false, again
+	case err != nil && x.elsewhere(err):
+		return false, anew
+	case err != nil:
+		return x.fail(err), done
+	case x.answersElsewhere():
+		return false, anew
 	}
+	x.account.answered = x.t.Now()
 	if x.resp.Status == 101 {
 		x.tunnel(n)
-		return false, false
+		return false, done
 	}
-	return x.relay(n), false
+	return x.relay(n), done
 }
 
-// bodyBuffer gives up the bytes behind the head, and room for more.
+// bodyBuffer gives up the bytes behind the head, and room for more: for all of
+// the body, if that is to be kept.
 func (x *exchange) bodyBuffer() (buf []byte, received int) {
+	if x.hand != nil {
+		return x.hand, x.up.end
+	}
 	buf = x.in[x.headLen:]
 	received = x.have - x.headLen
-	if len(buf) < minBody && x.req.HasBody() {
+	switch {
+	case x.inHand():
+		x.hand = x.w.takeHand()
+		return x.hand, copy(x.hand, buf[:received])
+	case len(buf) < minBody && x.req.HasBody():
 		buf = append(make([]byte, 0, headBytes), buf[:received]...)[:headBytes]
 	}
 	return buf, received
-}
-
-// repeatable reports whether a request that failed with err can be sent on
-// another connection with no risk that it takes effect twice (RFC 9110 section
-// 9.2.2): the one it was sent on had been closed while it was idle, no byte of
-// a response has come, and the request is idempotent or nothing of it was sent.
-func (x *exchange) repeatable(err error) bool {
-	if !x.server.reused || x.got > 0 || !(err == errNoResponse || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
-		return false
-	}
-	if x.req.HasBody() {
-		return !x.up.sent && x.up.intact()
-	}
-	return !x.up.sent || idempotent(x.req.Method)
-}
-
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
-		return true
-	}
-	return false
 }
 
 // awaitHead moves the request until the head of the final response has come, and
@@ -232,7 +260,7 @@ func (x *exchange) relayInterim(n int) error {
 		if err := x.c.write(x.t, x.answer, x.t.After(x.service.config.Timeouts.Write)); err != nil {
 			return errClientGone
 		}
-		x.w.responded(x.resp.Status)
+		x.w.responded(x.resp.Status) // not the final one
 	}
 	x.got = copy(x.from, x.from[n:x.got])
 	return nil
@@ -264,21 +292,53 @@ func (x *exchange) awaitServer() error {
 		return nil
 	}
 	sending := !x.up.done && x.upErr == nil
-	server, c := &x.route.upstream.config.Timeouts, x.c
-	deadline, late := x.sentAt+int64(server.FirstByte), errFirstByte
+	c := x.c
+	deadline, late := x.sentAt+int64(x.firstByte()), errFirstByte
 	switch {
 	case sending && x.up.onSrc:
 		deadline, late = x.up.since+int64(x.service.config.Timeouts.BodyIdle), errClientStall
 	case sending:
-		deadline, late = x.up.since+int64(server.BodyIdle), errServerStall
+		deadline, late = x.up.since+int64(x.upstream.config.Timeouts.BodyIdle), errServerStall
 	case c.Gone():
 		return errClientGone
 	}
-	if x.t.WaitAny(deadline, &c.Conn, &x.server.Conn) != nil {
-		return late
+	if err := x.await(deadline, late); err != nil {
+		return err
 	}
 	if c.Failed() {
 		return errClientGone
 	}
 	return nil
+}
+
+// firstByte is how long the server may take to begin its response.
+func (x *exchange) firstByte() time.Duration {
+	if d := x.route.config.Timeouts.FirstByte; d > 0 {
+		return d
+	}
+	return x.upstream.config.Timeouts.FirstByte
+}
+
+// await waits for an event of either side. Past deadline it returns late; once
+// the time for the whole exchange is over, errRequest.
+func (x *exchange) await(deadline int64, late error) error {
+	err := x.t.WaitAny(earlier(deadline, x.deadline), &x.c.Conn, &x.server.Conn)
+	switch {
+	case x.late():
+		return errRequest
+	case err != nil:
+		return late
+	}
+	return nil
+}
+
+// late reports whether the time for the whole exchange is over.
+func (x *exchange) late() bool { return x.deadline != 0 && x.t.Now() >= x.deadline }
+
+// earlier returns the earlier of two deadlines; limit may be 0, which is none.
+func earlier(at, limit int64) int64 {
+	if limit != 0 && limit < at {
+		return limit
+	}
+	return at
 }

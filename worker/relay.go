@@ -15,6 +15,11 @@ func (x *exchange) relay(n int) bool {
 	// What is left of a request whose response came early is not waited for.
 	o := x.resp.For(&x.req, x.closing() || !x.up.done)
 	o.Date = x.w.date()
+	if e := x.route.response; e != nil {
+		x.account.status = x.resp.Status // response.status, for the fields
+		x.extra = x.appendLines(x.extra[:0], e)
+		o.Edit, o.Extra = e.HeaderEdit, x.extra
+	}
 	x.answer = x.resp.AppendForward(x.answer[:0], &o)
 	x.down.begin(&x.server.stream, &x.c.stream, x.answer, x.from, x.got, x.t.Now())
 	x.down.start = n
@@ -22,16 +27,10 @@ func (x *exchange) relay(n int) bool {
 	if err := x.pump(); err != nil {
 		return x.broken(err, o.Chunked)
 	}
-	x.w.responded(x.resp.Status)
+	x.responded(x.resp.Status)
 	x.endServer(kind)
-	if o.Close {
-		if !x.up.done {
-			x.linger()
-		}
-		return false
-	}
-	x.shift(x.up.rest())
-	return true
+	x.rest, x.unread = x.up.rest(), !x.up.done
+	return !o.Close
 }
 
 // endServer gives the connection to the server back to its pool, if both ends
@@ -77,15 +76,12 @@ func (x *exchange) pump() error {
 func (x *exchange) awaitEither() error {
 	since, wait, late := x.down.since, x.service.config.Timeouts.Write, errClientStall
 	if x.down.onSrc { // which may be because it waits for the rest of the request
-		since, wait, late = max(since, x.up.since), x.route.upstream.config.Timeouts.BodyIdle, errServerStall
+		since, wait, late = max(since, x.up.since), x.upstream.config.Timeouts.BodyIdle, errServerStall
 	}
 	if x.c.Failed() || x.c.Gone() && x.up.done {
 		return errClientGone
 	}
-	if x.t.WaitAny(since+int64(wait), &x.c.Conn, &x.server.Conn) != nil {
-		return late
-	}
-	return nil
+	return x.await(since+int64(wait), late)
 }
 
 // broken ends a response that cannot be completed. The client must see that: a
@@ -97,7 +93,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 	}
 	x.report(err)
 	x.closeServer()
-	x.w.responded(x.resp.Status)
+	x.responded(x.resp.Status)
 	if x.down.kind != http1.BodyLength && !chunked {
 		x.c.abort()
 	}
@@ -115,7 +111,7 @@ func (x *exchange) fail(err error) bool {
 	}
 	x.last = x.last || status < 500
 	if status == 503 {
-		x.scratch = x.route.upstream.retryAfter(x.scratch[:0])
+		x.scratch = x.upstream.retryAfter(x.scratch[:0])
 		return x.reply(status, x.scratch)
 	}
 	return x.reply(status, nil)
@@ -134,7 +130,7 @@ func statusOf(err error) int {
 		return 503
 	case errors.Is(err, errClientStall):
 		return 408
-	case errors.Is(err, errFirstByte), errors.Is(err, errServerStall), timedOut(err):
+	case errors.Is(err, errFirstByte), errors.Is(err, errServerStall), errors.Is(err, errRequest), timedOut(err):
 		return 504
 	case !errors.As(err, &c):
 		return 502
@@ -150,13 +146,14 @@ func statusOf(err error) int {
 
 // report logs why an exchange failed, and counts it if the server is to blame.
 func (x *exchange) report(err error) {
+	x.account.failure = err
 	var server string
 	if x.server != nil {
 		server = x.server.pool.addr.String()
 	}
 	args := []any{
-		"listener", x.service.config.Name, "route", string(x.route.name), "upstream", x.route.upstream.config.Name,
-		"server", server, "client", x.c.peer, "error", err,
+		"listener", x.service.config.Name, "route", string(x.route.name), "upstream", x.upstream.config.Name,
+		"server", server, "client", x.c.peer, "attempts", x.account.attempts, "error", err,
 	}
 	status := statusOf(err)
 	if x.began {

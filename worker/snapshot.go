@@ -9,6 +9,7 @@ import (
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/limiter"
 	"github.com/proxyd/proxyd/worker/http1"
+	routing "github.com/proxyd/proxyd/worker/route"
 )
 
 const (
@@ -33,15 +34,11 @@ type service struct {
 	name   []byte
 	head   http1.Limits
 	routes []*route
+	table  *routing.Table
+	byPath bool // a route goes by the path, or may
 
+	via           string
 	streamTimeout time.Duration // silence after which a tunnel ends
-}
-
-// A route sends requests to an upstream, within limits.
-type route struct {
-	name     []byte
-	upstream *upstream
-	limits   []*limit
 }
 
 // A limit is a rate limit with what to count by.
@@ -54,16 +51,18 @@ type limit struct {
 // upstreams that stay as they are.
 func compile(seg *shm.Segment, shared *shm.Slot, c *config.Config, number uint64, old *snapshot) (*snapshot, error) {
 	s := &snapshot{number: number, config: c, services: make(map[string]*service)}
-	upstreams := make(map[*config.Upstream]*upstream)
+	routes := routeCompiler{
+		seg: seg, upstreams: make(map[*config.Upstream]*upstream), byName: make(map[string]*upstream),
+		limits: make(map[*config.RateLimit]*limit),
+	}
 	for _, uc := range c.Upstreams {
 		u, err := old.upstream(seg, uc)
 		if err != nil {
 			return nil, err
 		}
-		upstreams[uc] = u
+		routes.upstreams[uc], routes.byName[uc.Name] = u, u
 		s.upstreams = append(s.upstreams, u)
 	}
-	limits := make(map[*config.RateLimit]*limit)
 	for _, rc := range c.RateLimits {
 		l, err := limiter.New(seg, limiter.Rule{
 			Name: rc.Name, Max: rc.Max, Window: rc.Window, Keys: rc.Keys, SketchTakes: &shared.Counters[shm.SketchTakes],
@@ -71,27 +70,40 @@ func compile(seg *shm.Segment, shared *shm.Slot, c *config.Config, number uint64
 		if err != nil {
 			return nil, fmt.Errorf("rate_limit %q: %w", rc.Name, err)
 		}
-		limits[rc] = &limit{rc, l}
+		routes.limits[rc] = &limit{rc, l}
 	}
 	for _, lc := range c.Listeners {
-		v := &service{
-			config:        lc,
-			name:          []byte(lc.Name),
-			streamTimeout: c.Supervisor.StreamTimeout,
-			head:          http1.Limits{HeadBytes: lc.Limits.HeaderBytes, Fields: lc.Limits.Headers, TargetBytes: maxTarget},
-		}
-		for _, rc := range lc.Routes {
-			r := &route{name: []byte(rc.Name), upstream: upstreams[rc.Upstream]}
-			for _, l := range rc.RateLimits {
-				r.limits = append(r.limits, limits[l])
-			}
-			v.routes = append(v.routes, r)
+		v, err := newService(lc, c, &routes)
+		if err != nil {
+			return nil, fmt.Errorf("listener %q: %w", lc.Name, err)
 		}
 		for _, a := range lc.Addresses {
 			s.services[a.Name()] = v
 		}
 	}
 	return s, nil
+}
+
+func newService(lc *config.Listener, c *config.Config, routes *routeCompiler) (*service, error) {
+	v := &service{
+		config:        lc,
+		name:          []byte(lc.Name),
+		table:         routing.Compile(rulesOf(lc.Routes)),
+		byPath:        slices.ContainsFunc(lc.Routes, func(r *config.Route) bool { return len(r.Paths) > 0 || r.When != nil }),
+		via:           c.Supervisor.Via,
+		streamTimeout: c.Supervisor.StreamTimeout,
+		head: http1.Limits{
+			HeadBytes: lc.Limits.HeaderBytes, Fields: lc.Limits.Headers, TargetBytes: maxTarget, Pseudonym: c.Supervisor.Via,
+		},
+	}
+	for _, rc := range lc.Routes {
+		r, err := routes.route(rc)
+		if err != nil {
+			return nil, err
+		}
+		v.routes = append(v.routes, r)
+	}
+	return v, nil
 }
 
 func (s *snapshot) upstream(seg *shm.Segment, c *config.Upstream) (*upstream, error) {
@@ -115,6 +127,9 @@ func (w *worker) install(s, old *snapshot) error {
 		if !slices.Contains(before, u) {
 			u.start(w.loop, w.slot, w.log)
 		}
+	}
+	if err := w.logTo(s.config); err != nil {
+		return err
 	}
 	if err := w.listen(s); err != nil {
 		return err

@@ -8,7 +8,8 @@ import (
 // A stream is a connection to a client or a server, plain or TLS.
 type stream struct {
 	loop.Conn
-	tls *tlsconn.Conn // nil: plain
+	tls    *tlsconn.Conn // nil: plain
+	corked bool          // the kernel may hold the last bytes back for the FIN
 }
 
 func (s *stream) tryRead(b []byte) (int, error) {
@@ -40,6 +41,15 @@ func (s *stream) tryWrite(v *vector) (int, error) {
 	return total, nil
 }
 
+// tryWriteLast is tryWrite of what the connection is closed after.
+func (s *stream) tryWriteLast(v *vector) (int, error) {
+	if s.tls != nil {
+		return s.tryWrite(v)
+	}
+	s.corked = true
+	return s.TryWriteLast(v.bufs[:v.n]...)
+}
+
 // unsent reports whether bytes that tryWrite has taken wait in TLS's buffer;
 // flush sends them.
 func (s *stream) unsent() bool { return s.tls != nil && s.tls.Unsent() }
@@ -62,6 +72,9 @@ func (s *stream) readable() bool {
 func (s *stream) close() {
 	if s.tls != nil {
 		s.tls.Close()
+	}
+	if s.corked {
+		s.CloseWrite() // before Close, which throws it away if there is input unread
 	}
 	s.Close()
 }

@@ -7,13 +7,19 @@ import "github.com/proxyd/proxyd/worker/http1"
 // end of one side is passed on, and the other may still send. What either sent
 // together with its head goes first.
 func (x *exchange) tunnel(n int) {
-	x.answer = x.resp.AppendForward(x.answer[:0], &http1.ForwardResponse{})
-	x.w.responded(x.resp.Status)
+	x.responded(x.resp.Status)
+	o := http1.ForwardResponse{Edit: x.route.response.drops(), Extra: x.appendLines(x.extra[:0], x.route.response)}
+	x.answer = x.resp.AppendForward(x.answer[:0], &o)
+	x.extra = o.Extra
 	c, s, now := &x.c.stream, &x.server.stream, x.t.Now()
 	x.down.begin(s, c, x.answer, x.from, x.got, now)
 	x.down.start = n
 	x.down.body(http1.BodyUntilClose, 0, false)
-	x.up.begin(c, s, nil, x.in, copy(x.in, x.up.rest()), now)
+	buf := x.in[x.headLen:]
+	if len(buf) < minBody {
+		buf = make([]byte, headBytes)
+	}
+	x.up.begin(c, s, nil, buf, copy(buf, x.up.rest()), now)
 	x.up.body(http1.BodyUntilClose, 0, false)
 	x.began = true
 	if err := x.pumpBoth(); err != nil {

@@ -21,6 +21,7 @@ import (
 // leaves as it was stays in use, with its probes and its connections.
 type upstream struct {
 	config *config.Upstream
+	name   []byte
 	pool   *lb.Pool
 	host   []byte // nil: the client's
 	tls    *tls.Config
@@ -38,7 +39,7 @@ func newUpstream(seg *shm.Segment, c *config.Upstream) (*upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: %w", c.Name, err)
 	}
-	u := &upstream{config: c, pool: pool, conns: make(map[*lb.Server]*connPool)}
+	u := &upstream{config: c, name: []byte(c.Name), pool: pool, conns: make(map[*lb.Server]*connPool)}
 	if c.Host != "" {
 		u.host = []byte(c.Host)
 	}
@@ -52,7 +53,7 @@ func newUpstream(seg *shm.Segment, c *config.Upstream) (*upstream, error) {
 		if err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", c.Name, err)
 		}
-		u.conns[s] = &connPool{addr: addr, upstream: u}
+		u.conns[s] = &connPool{addr: addr, name: []byte(s.Address), server: s, upstream: u}
 	}
 	return u, nil
 }
@@ -115,6 +116,8 @@ func (u *upstream) same(c *config.Upstream) bool { return reflect.DeepEqual(u.co
 // upstream, hence with one TLS identity. The connection used last is used next.
 type connPool struct {
 	addr     loop.Addr
+	name     []byte // the address, for people
+	server   *lb.Server
 	upstream *upstream
 	idle     *loop.Idle
 	retired  bool
@@ -148,18 +151,18 @@ func (p *connPool) take(sure bool) *serverConn {
 	}
 }
 
-// open makes a new connection, with its TLS handshake.
-func (p *connPool) open(t *loop.Task) (*serverConn, error) {
+// open makes a new connection, with its TLS handshake, before deadline (0: none).
+func (p *connPool) open(t *loop.Task, deadline int64) (*serverConn, error) {
 	c := &serverConn{pool: p}
 	times := &p.upstream.config.Timeouts
-	if err := t.Connect(&c.Conn, p.addr, t.After(times.Connect)); err != nil {
+	if err := t.Connect(&c.Conn, p.addr, earlier(t.After(times.Connect), deadline)); err != nil {
 		return nil, err
 	}
 	if p.upstream.tls == nil {
 		return c, nil
 	}
 	c.tls = tlsconn.Client(&c.Conn, p.upstream.tls)
-	if err := c.tls.Handshake(t, t.After(times.TLS)); err != nil {
+	if err := c.tls.Handshake(t, earlier(t.After(times.TLS), deadline)); err != nil {
 		c.close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}

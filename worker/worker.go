@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/worker/accesslog"
 	"github.com/proxyd/proxyd/worker/loop"
 )
 
@@ -36,12 +37,17 @@ type worker struct {
 
 	sockets    map[string]int // listening sockets handed over, by name
 	listeners  map[string]*listener
-	clients    int // open connections from clients
+	logFiles   map[string]*accesslog.File // handed over, by name
+	logs       []*accessLog               // in force
+	clients    int                        // open connections from clients
 	maxClients int
 	full       bool // paused because of maxClients
 
 	exchanges freelist[*exchange]
 	buffers   freelist[[]byte]
+	hands     freelist[[]byte] // for bodies that may be sent again
+
+	epoch int64 // when the loop's time began, in ns since 1970; see keepTime
 
 	dateLine []byte
 	dateAt   int64 // loop time until which dateLine is right
@@ -74,7 +80,6 @@ func run(slot int, generation uint32) error {
 	if err != nil {
 		return err
 	}
-	defer channel.Close()
 	seg, err := shm.Open(os.NewFile(segmentFD, "shm"))
 	if err != nil {
 		return err
@@ -90,12 +95,18 @@ func run(slot int, generation uint32) error {
 	}
 	w := &worker{
 		slot: slot, loop: l, log: log.With("worker", slot), shared: shared,
-		sockets: make(map[string]int), listeners: make(map[string]*listener), maxClients: connectionLimit(),
+		sockets: make(map[string]int), listeners: make(map[string]*listener), logFiles: make(map[string]*accesslog.File),
+		maxClients: connectionLimit(),
 	}
-	c := &control{w: w, channel: channel, generation: generation, seg: seg}
+	c := &control{w: w, generation: generation, seg: seg}
+	c.channel.Store(channel)
+	if _, c.owner, err = channel.Peer(); err != nil {
+		return err
+	}
 	stopWatch := watchStalls(l, w.log)
 	defer stopWatch()
 	go c.run()
+	defer w.closeLogs()
 	return l.Run()
 }
 
@@ -130,6 +141,8 @@ func (w *worker) tidy() {
 	w.publish()
 	w.exchanges.trim()
 	w.buffers.trim()
+	w.hands.trim()
+	w.tendLogs()
 }
 
 // responded counts a response by the class of its status.
@@ -142,6 +155,14 @@ func (w *worker) takeBuffer() []byte {
 		return b
 	}
 	return make([]byte, bodyBytes)
+}
+
+// takeHand returns room for a body that may be sent again.
+func (w *worker) takeHand() []byte {
+	if b, ok := w.hands.get(); ok {
+		return b
+	}
+	return make([]byte, maxInHand)
 }
 
 // date returns the Date line of a response, made once a second.

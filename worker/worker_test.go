@@ -56,8 +56,10 @@ func startProxy(t testing.TB, route, rest string) *proxy {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		for _, u := range p.current.upstreams {
-			u.stop()
+		if p.current != nil {
+			for _, u := range p.current.upstreams {
+				u.stop()
+			}
 		}
 		l.Close()
 		ln.Close()
@@ -70,16 +72,7 @@ func startProxy(t testing.TB, route, rest string) *proxy {
 // listening socket the first time, else nil.
 func (p *proxy) configure(t testing.TB, ln net.Listener, route, rest string) {
 	t.Helper()
-	text := fmt.Sprintf("listener \"web\" {\n address = %q\n timeouts = { header = \"1s\", body_idle = \"1s\" }\n route \"all\" {\n%s\n}\n}\n%s",
-		p.addr, route, rest)
-	path := filepath.Join(t.TempDir(), "proxy.hcl")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, c, err := config.Load(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := p.parse(t, route, rest)
 	s, err := compile(p.seg, p.shared, c, 1, p.current)
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +87,21 @@ func (p *proxy) configure(t testing.TB, ln net.Listener, route, rest string) {
 		t.Fatal(err)
 	}
 	p.current = s
+}
+
+func (p *proxy) parse(t testing.TB, route, rest string) *config.Config {
+	t.Helper()
+	text := fmt.Sprintf("listener \"web\" {\n address = %q\n timeouts = { header = \"1s\", body_idle = \"1s\" }\n route \"all\" {\n%s\n}\n}\n%s",
+		p.addr, route, rest)
+	path := filepath.Join(t.TempDir(), "proxy.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func (p *proxy) onLoop(f func()) {

@@ -42,6 +42,24 @@ func (c *reloadCommand) Run() error {
 	return nil
 }
 
+type reopenCommand struct {
+	target
+}
+
+func (c *reopenCommand) Run() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	client, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	if err := client.Reopen(ctx); err != nil {
+		return controlError("reopen", err)
+	}
+	fmt.Println("logs reopened")
+	return nil
+}
+
 type stopCommand struct {
 	target
 	Timeout time.Duration `default:"5m" help:"Longest to wait until it has gone (default: ${default})."`

@@ -14,7 +14,7 @@ import (
 // Bounds of what is read. The first is of the configuration itself, the second
 // of each file it names, the third of all of them.
 const (
-	maxText   = 2 << 20
+	maxText   = 8 << 20
 	maxFile   = 1 << 20
 	maxBundle = 64 << 20
 )

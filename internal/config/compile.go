@@ -14,7 +14,7 @@ type nodeKind int
 const (
 	nullNode   nodeKind = iota // constant
 	textNode                   // may be null at run time
-	numberNode                 // constant
+	numberNode                 // its decimal text, which may be null at run time
 	boolNode
 )
 
@@ -184,7 +184,7 @@ func (d *decoder) template(e *hclsyntax.TemplateExpr, depth int) (node, bool) {
 	for i, n := range parts {
 		funcs[i] = n.asText()
 	}
-	n := node{kind: textNode, text: concat(funcs), size: size}
+	n := node{kind: textNode, text: concat(funcs, d.dashes), size: size}
 	if constant {
 		return fold(n), true
 	}
@@ -194,16 +194,21 @@ func (d *decoder) template(e *hclsyntax.TemplateExpr, depth int) (node, bool) {
 // empty is the empty text, which is not null.
 var empty = []byte{}
 
-// concat joins parts behind buf. A part that is null makes the whole null.
-func concat(parts []textFunc) textFunc {
+var dash = []byte("-")
+
+// concat joins parts behind buf. A part that is null makes the whole null, or is
+// a dash.
+func concat(parts []textFunc, dashes bool) textFunc {
 	return func(s Subject, buf *[]byte) []byte {
 		start := len(*buf)
 		for _, part := range parts {
 			n := len(*buf)
 			b := part(s, buf)
-			if b == nil {
+			if b == nil && !dashes {
 				*buf = (*buf)[:start]
 				return nil
+			} else if b == nil {
+				b = dash
 			}
 			// What part left behind buf is at or beyond n, so moving b down to n is safe.
 			*buf = append((*buf)[:n], b...)
@@ -225,5 +230,5 @@ func fold(n node) node {
 	if b == nil {
 		return constantNode(nullNode, "")
 	}
-	return constantNode(textNode, string(b))
+	return constantNode(n.kind, string(b))
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +15,9 @@ type Config struct {
 	Listeners  []*Listener  // in the order of the file, at least one
 	Upstreams  []*Upstream  // in the order of the file
 	RateLimits []*RateLimit // in the order of the file
+	AccessLogs []*AccessLog // in the order of the file, each with an Output of its own
+
+	UpstreamOf map[string]*Upstream // by name
 }
 
 // Supervisor is what the supervisor process needs. All paths are absolute.
@@ -23,6 +27,8 @@ type Supervisor struct {
 	StateDir     string // default: DefaultStateDir
 	AdminSocket  string // admin.sock in StateDir
 	Log          string // "": standard error
+	User         string // name or number of whom to become; "": stay who we are
+	Via          string // name of this proxy in Via, a token
 	ReadyTimeout time.Duration
 	DrainTimeout time.Duration
 	// StreamTimeout is how long a WebSocket may be silent.
@@ -35,7 +41,11 @@ type Listener struct {
 	Addresses []Address // at least one; none overlaps another of any listener
 	Timeouts  ListenerTimeouts
 	Limits    ListenerLimits
-	Routes    []*Route // at least one; the first that matches wins
+	// ProxyProtocol is whose connections begin with a PROXY header,
+	// TrustedProxies whose X-Forwarded-* is believed. No network holds another.
+	ProxyProtocol  []netip.Prefix
+	TrustedProxies []netip.Prefix
+	Routes         []*Route // at least one; the first that matches wins
 }
 
 // ListenerTimeouts bound the waiting for a client. All are positive.
@@ -53,14 +63,6 @@ type ListenerLimits struct {
 	Body                  int64 // bytes of a request body; 0: unlimited
 	Connections           int   // at once, per worker; 0: as descriptors allow
 	RequestsPerConnection int   // 0: unlimited
-}
-
-// A Route sends the requests it matches to an upstream. As yet every route
-// matches every request.
-type Route struct {
-	Name       string
-	Upstream   *Upstream    // never nil
-	RateLimits []*RateLimit // all must admit a request
 }
 
 // An Upstream is a group of servers that answer alike.
@@ -119,6 +121,14 @@ type RateLimit struct {
 	Window  time.Duration
 	Keys    int  // capacity of the exact table
 	Headers bool // X-Rate-Limit-* on refused requests
+}
+
+// An AccessLog says which requests are written down, where, and how.
+type AccessLog struct {
+	Format string     // "json", "combined" or "text"
+	Output string     // absolute path
+	Text   *Expr      // of "text": a line, never null; else nil
+	When   *Condition // nil: always
 }
 
 // DefaultStateDir is where the supervisor keeps its lock, PID file and admin

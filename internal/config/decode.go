@@ -11,6 +11,7 @@ import (
 // collects the mistakes on its way.
 type decoder struct {
 	mistakes
+	context  // of the expression that is compiled
 	bundle   *Bundle
 	complete bool // the tree has all that the file says
 	locals   map[string]*local
@@ -19,6 +20,8 @@ type decoder struct {
 	upstreams  map[string]*Upstream
 	rateLimits map[string]*RateLimit
 	unbuilt    map[string]bool // names of blocks that are not built yet, which may be referred to
+	routeCount int             // of all listeners
+	programs   int             // about the instructions of all regular expressions
 }
 
 // parse makes the Config of b.
@@ -49,7 +52,7 @@ func parse(b *Bundle) (*Config, error) {
 // config builds the Config from the whole file. Blocks are built in the order
 // of reference: what is named comes before what names it.
 func (d *decoder) config(root *section) *Config {
-	c := &Config{Path: d.file, Supervisor: d.supervisor(root)}
+	c := &Config{Path: d.file, Supervisor: d.supervisor(root), UpstreamOf: d.upstreams}
 	for _, s := range root.blocks["rate_limit"] {
 		c.RateLimits = append(c.RateLimits, d.rateLimit(s))
 	}
@@ -61,6 +64,13 @@ func (d *decoder) config(root *section) *Config {
 		l := d.listener(s)
 		bound = d.addresses(s, l, bound)
 		c.Listeners = append(c.Listeners, l)
+	}
+	for i, s := range root.blocks["access_log"] {
+		if i == maxAccessLogs {
+			d.at(s.at, "Too many access logs", "There may be %d.", maxAccessLogs)
+			break
+		}
+		c.AccessLogs = append(c.AccessLogs, d.accessLog(s))
 	}
 	if len(c.Listeners) == 0 {
 		d.absent(hcl.Range{Start: hcl.InitialPos, End: hcl.InitialPos}, "No listener",
@@ -227,12 +237,23 @@ func (d *decoder) argument(s *section, a *hclsyntax.Attribute) {
 // object checks the value of an argument that is an object, and keeps its
 // values by the names "argument.name".
 func (d *decoder) object(s *section, spec *arg, e hclsyntax.Expression) {
-	e = d.definition(e)
-	cons, ok := e.(*hclsyntax.ObjectConsExpr)
-	if !ok {
-		if !isBroken(e) {
-			d.at(e.Range(), "Invalid value", "%q is an object: write { name = value, ... }.", spec.name)
-		}
+	def := d.definition(e)
+	cons, ok := def.(*hclsyntax.ObjectConsExpr)
+	switch {
+	case ok:
+		s.values[spec.name] = setting{at: e.Range()}
+	case isBroken(def):
+		return
+	case spec.just != "":
+		s.values[spec.name] = setting{at: e.Range()}
+		i := slices.IndexFunc(spec.args, func(x arg) bool { return x.name == spec.just })
+		only := spec.args[i]
+		only.name = spec.name
+		d.member(s, spec.name+"."+spec.just, &only, e)
+		return
+	default:
+		s.invalid = append(s.invalid, spec.name)
+		d.at(def.Range(), "Invalid value", "%q is an object: write { name = value, ... }.", spec.name)
 		return
 	}
 	inner := &block{name: spec.name, args: spec.args}
@@ -249,14 +270,28 @@ func (d *decoder) object(s *section, spec *arg, e hclsyntax.Expression) {
 			continue
 		}
 		full := spec.name + "." + name
-		if _, twice := s.values[full]; twice {
+		if s.has(full) {
 			d.at(at, "Attribute redefined", "%q is set twice in this object.", name)
 		}
 		if spec.args[i].later {
 			d.unsupported(at, full)
-		} else if v, ok := d.value(&spec.args[i], item.ValueExpr); ok {
-			s.values[full] = setting{v, item.ValueExpr.Range()}
+			continue
 		}
+		d.member(s, full, &spec.args[i], item.ValueExpr)
+	}
+	for i := range spec.args {
+		if a := &spec.args[i]; a.required && !s.has(spec.name+"."+a.name) && !s.failed(spec.name+"."+a.name) {
+			d.absent(e.Range(), "Missing required argument", "The argument %q is required in %q, but no definition was found.", a.name, spec.name)
+		}
+	}
+}
+
+// member keeps the value of an argument in an object by its full name.
+func (d *decoder) member(s *section, full string, a *arg, e hclsyntax.Expression) {
+	if v, ok := d.value(a, e); ok {
+		s.values[full] = setting{v, e.Range()}
+	} else {
+		s.invalid = append(s.invalid, full)
 	}
 }
 

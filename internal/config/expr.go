@@ -1,11 +1,12 @@
 package config
 
-// A Var names a value of a request, its connection, or its place in the
-// configuration.
+// A Var names a value of a request, of its response, of their connections, or
+// their place in the configuration.
 type Var int
 
-// The variables of expressions. Query, Header and Cookie take a name, which is
-// in lower case for Header.
+// The variables of expressions. Query, Header, Cookie and ResponseHeader take a
+// name, which is in lower case for the headers. The values of those marked
+// number are decimal, such as "404" or "0.001234".
 const (
 	Method       Var = iota // request.method
 	Scheme                  // request.scheme
@@ -16,10 +17,22 @@ const (
 	Header                  // request.header["name"]
 	Cookie                  // request.cookie["name"]
 	ClientIP                // client.ip
-	ClientPort              // client.port
+	ClientPort              // client.port, number
 	Proto                   // request.proto
 	ListenerName            // listener.name
 	RouteName               // route.name
+
+	RequestID         // request.id
+	RequestBytes      // request.bytes, number: of the body
+	ResponseStatus    // response.status, number
+	ResponseHeader    // response.header["name"]
+	ResponseBytes     // response.bytes, number: of the body
+	Duration          // response.duration, number: seconds
+	UpstreamName      // upstream.name
+	UpstreamAddress   // upstream.address
+	Attempts          // upstream.attempts, number
+	FirstByteDuration // upstream.duration, number: seconds
+	TimeISO           // time.iso8601, such as "2026-11-22T20:50:22.123Z"
 )
 
 // A Subject is what an expression is evaluated on: a request on its way.
@@ -44,3 +57,12 @@ type Expr struct {
 // memory of s, of e, or behind buf, which Eval appends to; it must not be
 // changed. Eval allocates only when *buf has too little room.
 func (e *Expr) Eval(s Subject, buf *[]byte) []byte { return e.eval(s, buf) }
+
+// A Condition is a compiled expression that is true or false. It may be used by
+// many goroutines at once.
+type Condition struct {
+	holds truthFunc
+}
+
+// Holds reports whether c is true for s. It uses buf as Eval does.
+func (c *Condition) Holds(s Subject, buf *[]byte) bool { return c.holds(s, buf) }

@@ -9,7 +9,7 @@ import (
 type subject map[string][]byte
 
 func (s subject) Value(v Var, name string) []byte {
-	if v == Header || v == Query || v == Cookie {
+	if v == Header || v == Query || v == Cookie || v == ResponseHeader {
 		return s[fmt.Sprint(int(v))+name]
 	}
 	return s[fmt.Sprint(int(v))]
@@ -27,6 +27,7 @@ func compileKey(t testing.TB, expr string) *Expr {
 locals {
   app  = lower(request.header["appid"])
   word = "Word"
+  office = ["10.0.0.0/8", "2001:db8::/32"]
 }
 listener "web" {
   address = ":8080"
@@ -66,6 +67,10 @@ func TestEval(t *testing.T) {
 		{Proto, "", "HTTP/1.1"},
 		{ListenerName, "", "web"},
 		{RouteName, "", "all"},
+		{RequestID, "", "4f2a"},
+		{Header, "ip4", "10.1.2.3"},
+		{Header, "ip6", "2001:db8:1:2:3::4"},
+		{Header, "mapped", "::ffff:10.1.2.3"},
 	} {
 		k, v := set(f.v, f.name, f.value)
 		s[k] = v
@@ -137,6 +142,51 @@ func TestEval(t *testing.T) {
 		{`request.method == "PUT" ? false : request.path == "/v1/x"`, "true"},
 		{`request.method == "PUT" ? false : request.path`, "/v1/x"},
 		{`true ? client.ip : "x"`, "192.0.2.1"},
+		{`request.id`, "4f2a"},
+		{`client.port == 4711.0`, "true"},
+		{`client.port != 4711`, "false"},
+		{`client.port == "4711"`, "true"},
+		{`client.port < 4711`, "false"},
+		{`client.port <= 4711 && client.port >= 4711`, "true"},
+		{`client.port > -1 && 5000 > client.port`, "true"},
+		{`1 < 2 && 10 > 9 && 1 >= 1.0 && !(2 <= 1)`, "true"},
+		{`(request.method == "PUT" ? 1 : client.port) > 4000`, "true"},
+		{`client.port == null`, "false"},
+		{`cidr_match(client.ip, "192.0.2.0/24")`, "true"},
+		{`cidr_match(client.ip, ["10.0.0.0/8", "192.0.2.1"])`, "true"},
+		{`cidr_match(client.ip, local.office)`, "false"},
+		{`cidr_match(request.header["ip4"], local.office)`, "true"},
+		{`cidr_match(request.header["mapped"], local.office)`, "true"},
+		{`cidr_match(request.header["ip6"], local.office)`, "true"},
+		{`cidr_match(request.header["ip6"], [])`, "false"},
+		{`cidr_match(request.header["none"], local.office)`, "false"},
+		{`cidr_match(request.host, ["0.0.0.0/0", "::/0"])`, "false"},
+		{`cidr_match("10.0.0.1", local.office)`, "true"},
+		{`ip_prefix(request.header["ip4"], 24)`, "10.1.2.0/24"},
+		{`ip_prefix(request.header["mapped"], 8)`, "10.0.0.0/8"},
+		{`ip_prefix(request.header["ip6"], 24)`, "2001:db8:1:2::/64"},
+		{`ip_prefix(request.header["ip6"], 24, 32)`, "2001:db8::/32"},
+		{`ip_prefix(request.header["none"], 24)`, null},
+		{`ip_prefix(request.host, 24)`, null},
+		{`ip_prefix("10.1.2.3", 16)`, "10.1.0.0/16"},
+		{`ip_prefix(lower(request.header["ip4"]), 0)`, "0.0.0.0/0"},
+		{`regex_match(request.path, "^/v[0-9]+/")`, "true"},
+		{`regex_match(request.path, "^v")`, "false"},
+		{`regex_match(request.header["none"], "^")`, "false"},
+		{`regex_match(request.header["empty"], "^$")`, "true"},
+		{`regex_match("abc", "b")`, "true"},
+		{`hash(request.host)`, "9591d6421994d599"},
+		{`hash("example.com")`, "9591d6421994d599"},
+		{`hash(request.header["empty"])`, "efd01f60ba992926"},
+		{`hash(request.header["none"])`, null},
+		{`hash(request.header["none"], 10)`, null},
+		{`hash(request.host, 1)`, "0"},
+		{`hash(request.host, 1000)`, "584"},
+		{`hash(request.host, 100) < 100 && hash(request.host, 100) >= 0`, "true"},
+		{`hash(request.header["none"], 10) < 10`, "false"},
+		{`sample(1)`, "true"},
+		{`sample(0)`, "false"},
+		{`!sample(0) && true`, "true"},
 		{"<<EOT\nline ${client.ip}\nEOT\n", "line 192.0.2.1\n"},
 	}
 	var buf []byte
@@ -163,12 +213,25 @@ type one struct{ value []byte }
 func (o *one) Value(Var, string) []byte { return o.value }
 
 func TestEvalAllocatesNothing(t *testing.T) {
-	s := &one{[]byte("Value")}
+	for _, value := range []string{"Value", "10.1.2.3", "2001:db8::1", "4711", ""} {
+		evalAllocatesNothing(t, &one{[]byte(value)})
+	}
+	evalAllocatesNothing(t, &one{})
+}
+
+func evalAllocatesNothing(t *testing.T, s *one) {
+	t.Helper()
 	for _, expr := range []string{
 		`request.header["appid"]`,
 		`request.header["a"] == "x" && request.header["b"] != null || !ends_with(client.ip, "1") ? client.ip : null`,
 		`"${lower(request.header["a"])}-${upper(coalesce(request.query["b"], "none"))}"`,
 		`request.method == "GET"`,
+		`client.port < 1024 || client.port == 4711 || client.port != null`,
+		`cidr_match(client.ip, ["10.0.0.0/8"]) || regex_match(request.path, "^/v[0-9]+/x") || sample(0.5) ? "a" : "b"`,
+		`coalesce(ip_prefix(client.ip, 24), "none")`,
+		`ip_prefix("${request.header["a"]}", 24)`,
+		`"${hash(client.ip)}${hash(lower(client.ip), 100)}"`,
+		`hash(client.ip, 100) < 50`,
 	} {
 		e := compileKey(t, expr)
 		buf := make([]byte, 0, 64)
@@ -176,7 +239,7 @@ func TestEvalAllocatesNothing(t *testing.T) {
 			buf = buf[:0]
 			e.Eval(s, &buf)
 		}); n != 0 {
-			t.Errorf("%s: got %v allocations; want 0", expr, n)
+			t.Errorf("%s on %q: got %v allocations; want 0", expr, s.value, n)
 		}
 	}
 }

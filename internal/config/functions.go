@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -12,26 +13,33 @@ import (
 // A function is what expressions may call.
 type function struct {
 	min, max int // arguments
-	later    bool
-	// build compiles a call whose arguments have been compiled and counted.
-	build func(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool)
+	// build compiles a call whose arguments have been counted and, up to the
+	// first list, compiled.
+	build builder
+	lists bool // its last argument is a list, which build reads
 }
+
+type builder = func(*decoder, *hclsyntax.FunctionCallExpr, []node) (node, bool)
 
 const unlimited = 1 << 30
 
-var functions = map[string]function{
-	"lower":       {1, 1, false, mapped('A', 'Z')},
-	"upper":       {1, 1, false, mapped('a', 'z')},
-	"coalesce":    {1, unlimited, false, coalesce},
-	"env":         {1, 1, false, environment},
-	"file":        {1, 1, false, content},
-	"starts_with": {2, 2, false, tested(bytes.HasPrefix)},
-	"ends_with":   {2, 2, false, tested(bytes.HasSuffix)},
-	"cidr_match":  {later: true},
-	"ip_prefix":   {later: true},
-	"regex_match": {later: true},
-	"sample":      {later: true},
-	"hash":        {later: true},
+var functions map[string]function
+
+func init() { // a list is read by what calls functions
+	functions = map[string]function{
+		"lower":       {min: 1, max: 1, build: mapped('A', 'Z')},
+		"upper":       {min: 1, max: 1, build: mapped('a', 'z')},
+		"coalesce":    {min: 1, max: unlimited, build: coalesce},
+		"env":         {min: 1, max: 1, build: environment},
+		"file":        {min: 1, max: 1, build: content},
+		"starts_with": {min: 2, max: 2, build: tested(bytes.HasPrefix)},
+		"ends_with":   {min: 2, max: 2, build: tested(bytes.HasSuffix)},
+		"cidr_match":  {min: 2, max: 2, build: cidrMatch, lists: true},
+		"ip_prefix":   {min: 2, max: 3, build: ipPrefix},
+		"regex_match": {min: 2, max: 2, build: regexMatch},
+		"sample":      {min: 1, max: 1, build: sample},
+		"hash":        {min: 1, max: 2, build: hashed},
+	}
 }
 
 // arity says how many arguments f takes.
@@ -39,6 +47,8 @@ func (f function) arity() string {
 	switch {
 	case f.max == unlimited:
 		return "1 or more arguments"
+	case f.max > f.min:
+		return fmt.Sprintf("%d or %d arguments", f.min, f.max)
 	case f.max == 1:
 		return "1 argument"
 	}
@@ -52,18 +62,19 @@ func (d *decoder) call(e *hclsyntax.FunctionCallExpr, depth int) (node, bool) {
 	case !ok:
 		d.at(e.NameRange, "Unknown function", "There is no function named %q.%s", e.Name, nearestKey(e.Name, functions))
 		return node{}, false
-	case f.later:
-		d.unsupported(e.NameRange, e.Name)
-		return node{}, false
 	case e.ExpandFinal:
 		return d.refuse(e, "Unsupported expression", "Expanding a list into arguments is not supported.")
 	case len(e.Args) < f.min || len(e.Args) > f.max:
 		d.at(e.NameRange, "Wrong number of arguments", "%s takes %s, not %d.", e.Name, f.arity(), len(e.Args))
 		return node{}, false
 	}
-	args, valid := make([]node, len(e.Args)), true
+	texts := e.Args
+	if f.lists {
+		texts = texts[:len(texts)-1]
+	}
+	args, valid := make([]node, len(texts)), true
 	size := 1
-	for i, a := range e.Args {
+	for i, a := range texts {
 		n, ok := d.compile(a, depth)
 		if ok && n.kind == boolNode {
 			d.at(a.Range(), "Invalid argument", "%s takes texts, not conditions.", e.Name)
@@ -96,8 +107,6 @@ func folded(n node, args []node) (node, bool) {
 	}
 	return n, true
 }
-
-type builder = func(*decoder, *hclsyntax.FunctionCallExpr, []node) (node, bool)
 
 // mapped builds a function that changes the case of ASCII letters from lo to hi.
 func mapped(lo, hi byte) builder {
@@ -151,19 +160,30 @@ func tested(test func(s, part []byte) bool) builder {
 	}
 }
 
-// loadTime returns the text of the only argument of a function of load time.
-func (d *decoder) loadTime(e *hclsyntax.FunctionCallExpr, args []node) (string, hcl.Range, bool) {
-	at := e.Args[0].Range()
-	if n := args[0]; !n.constant || n.kind != textNode || n.value == "" || strings.ContainsRune(n.value, 0) {
+// loadTime returns the text of an argument that must be known at load.
+func (d *decoder) loadTime(e *hclsyntax.FunctionCallExpr, args []node, i int) (string, hcl.Range, bool) {
+	at := e.Args[i].Range()
+	if n := args[i]; !n.constant || n.kind != textNode || n.value == "" || strings.ContainsRune(n.value, 0) {
 		d.at(at, "Invalid argument", "%s takes a text that is known when the file is loaded.", e.Name)
 		return "", at, false
 	}
-	return args[0].value, at, true
+	return args[i].value, at, true
+}
+
+// wholeNumber returns an argument that must be a number from lo to hi, known at
+// load.
+func (d *decoder) wholeNumber(e *hclsyntax.FunctionCallExpr, args []node, i int, lo, hi int64) (int64, bool) {
+	v, err := strconv.ParseInt(args[i].value, 10, 64)
+	if n := args[i]; !n.constant || n.kind != numberNode || err != nil || v < lo || v > hi {
+		d.at(e.Args[i].Range(), "Invalid argument", "This argument of %s must be a whole number from %d to %d.", e.Name, lo, hi)
+		return 0, false
+	}
+	return v, true
 }
 
 // environment builds env(name): null if it is not set.
 func environment(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool) {
-	name, _, ok := d.loadTime(e, args)
+	name, _, ok := d.loadTime(e, args, 0)
 	if !ok {
 		return node{}, false
 	}
@@ -177,7 +197,7 @@ func environment(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, 
 // content builds file(name): without the line break at its end, which secrets
 // in files have by accident.
 func content(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool) {
-	name, at, ok := d.loadTime(e, args)
+	name, at, ok := d.loadTime(e, args, 0)
 	if !ok {
 		return node{}, false
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -23,6 +24,8 @@ func (d *decoder) listener(s *section) *Listener {
 			RequestsPerConnection: int(s.number("limits.requests_per_connection")),
 		},
 	}
+	l.ProxyProtocol = get[[]netip.Prefix](s, "proxy_protocol.from")
+	l.TrustedProxies = get[[]netip.Prefix](s, "trusted_proxies")
 	d.define("listener", s)
 	d.routes(s, l)
 	return l
@@ -63,55 +66,4 @@ func (d *decoder) addresses(s *section, l *Listener, bound []boundAddress) []bou
 		l.Addresses = append(l.Addresses, a)
 	}
 	return bound
-}
-
-// routes gives l its routes. The first that matches wins, so none may stand
-// after one that matches everything.
-func (d *decoder) routes(s *section, l *Listener) {
-	var all *section // the first route that matches everything
-	names := map[string]hcl.Range{}
-	for _, r := range s.blocks["route"] {
-		if first, taken := names[r.label]; taken && r.label != "" {
-			d.duplicate(r, first)
-		} else {
-			names[r.label] = r.at
-		}
-		if all != nil {
-			d.at(r.at, "Unreachable route", "Route %q at line %d matches every request, so route %q would never be used.",
-				all.label, all.at.Start.Line, r.label)
-		}
-		if all == nil && !r.skips(matchers...) {
-			all = r
-		}
-		l.Routes = append(l.Routes, d.route(r))
-	}
-	if len(l.Routes) == 0 {
-		d.absent(s.at, "No route", "The listener %q has no route, so it would answer nothing. Write route \"name\" { upstream = \"name\" }.", l.Name)
-	}
-}
-
-func (d *decoder) route(s *section) *Route {
-	r := &Route{Name: s.label}
-	switch {
-	case s.has("upstream"):
-		name := s.text("upstream")
-		if r.Upstream = d.upstreams[name]; r.Upstream == nil {
-			d.absent(s.whereOf("upstream"), "Unknown upstream", "There is no upstream %q.%s", name, nearestKey(name, d.upstreams))
-		}
-	case !s.skips("redirect", "respond") && !s.failed("upstream"):
-		d.absent(s.at, "Missing required argument", "The argument \"upstream\" is required, but no definition was found.")
-	}
-	for _, it := range s.items("rate_limit") {
-		limit := d.rateLimits[it.text]
-		switch {
-		case limit == nil && !d.unbuilt[it.text]:
-			d.absent(it.at, "Unknown rate limit", "There is no rate_limit %q.%s", it.text, nearestKey(it.text, d.rateLimits))
-		case limit == nil: // of a kind not built yet, reported there
-		case slices.Contains(r.RateLimits, limit):
-			d.at(it.at, "Duplicate rate limit", "%q is in this list already.", it.text)
-		default:
-			r.RateLimits = append(r.RateLimits, limit)
-		}
-	}
-	return r
 }

@@ -11,6 +11,7 @@ type local struct {
 	attr  *hclsyntax.Attribute
 	state localState
 	node  node
+	need  need
 	ok    bool
 }
 
@@ -41,6 +42,7 @@ func (d *decoder) defineLocals(tree *hclsyntax.Body) {
 
 // checkLocals reports the mistakes in locals, used or not.
 func (d *decoder) checkLocals() {
+	d.context = context{phase: logged}
 	for _, name := range keys(d.locals) {
 		l := d.locals[name]
 		switch e := unwrap(l.attr.Expr).(type) {
@@ -65,9 +67,15 @@ func (d *decoder) compileLocal(l *local, at hcl.Range, depth int) (node, bool) {
 		d.at(at, "Circular definition", "local.%s refers to itself.", l.attr.Name)
 		return node{}, false
 	case untouched:
+		outer := d.context
+		d.context = context{phase: logged} // where it is used is checked there
 		l.state = compiling
 		l.node, l.ok = d.compile(l.attr.Expr, depth)
-		l.state = compiled
+		l.state, l.need = compiled, d.need
+		d.context = outer
+	}
+	if l.ok && !d.use(l.need, "local."+l.attr.Name, at) {
+		return node{}, false
 	}
 	return l.node, l.ok
 }

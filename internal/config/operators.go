@@ -20,6 +20,9 @@ func (d *decoder) conditional(e *hclsyntax.ConditionalExpr, depth int) (node, bo
 		return no, true
 	}
 	n := node{kind: textNode, size: 1 + cond.size + yes.size + no.size}
+	if yes.kind == numberNode && no.kind == numberNode {
+		n.kind = numberNode
+	}
 	test := cond.asTruth()
 	if yes.kind == boolNode && no.kind == boolNode {
 		a, b := yes.asTruth(), no.asTruth()
@@ -46,16 +49,20 @@ func (d *decoder) conditional(e *hclsyntax.ConditionalExpr, depth int) (node, bo
 func (d *decoder) condition(e hclsyntax.Expression, depth int) (node, bool) {
 	n, ok := d.compile(e, depth)
 	if ok && n.kind != boolNode {
-		return d.refuse(e, "Not a condition", "This must be true or false. To test for a value, write value != null or value == \"text\".")
+		return d.notCondition(e)
 	}
 	return n, ok
+}
+
+func (d *decoder) notCondition(e hclsyntax.Expression) (node, bool) {
+	return d.refuse(e, "Not a condition", "This must be true or false. To test for a value, write value != null or value == \"text\".")
 }
 
 func (d *decoder) unary(e *hclsyntax.UnaryOpExpr, depth int) (node, bool) {
 	if e.Op != hclsyntax.OpLogicalNot {
 		n, ok := d.compile(e.Val, depth)
-		if !ok || n.kind != numberNode || n.value[0] == '-' {
-			return d.refuse(e, "Unsupported operator", "Only a number can be negative.")
+		if !ok || n.kind != numberNode || !n.constant || n.value[0] == '-' {
+			return d.refuse(e, "Unsupported operator", "Only a number that is written out can be negative.")
 		}
 		return constantNode(numberNode, "-"+n.value), true
 	}
@@ -77,7 +84,7 @@ func (d *decoder) binary(e *hclsyntax.BinaryOpExpr, depth int) (node, bool) {
 	case hclsyntax.OpLogicalAnd, hclsyntax.OpLogicalOr:
 		return d.logical(e, depth)
 	case hclsyntax.OpLessThan, hclsyntax.OpLessThanOrEqual, hclsyntax.OpGreaterThan, hclsyntax.OpGreaterThanOrEqual:
-		return d.refuse(e, "Not supported yet", "Comparison by order is not supported yet; only == and != are.")
+		return d.order(e, depth)
 	}
 	return d.refuse(e, "Unsupported operator", "Arithmetic is not supported.")
 }
@@ -115,6 +122,8 @@ func (d *decoder) equality(e *hclsyntax.BinaryOpExpr, depth int) (node, bool) {
 		n.truth = func(s Subject, buf *[]byte) bool { return (a(s, buf) == b(s, buf)) == want }
 	case x.kind == boolNode || y.kind == boolNode:
 		return d.refuse(e, "Invalid comparison", "A condition can be compared with true, false or another condition only.")
+	case x.kind == numberNode && y.kind == numberNode:
+		n.truth = sameNumber(x.asNumber(), y.asNumber(), want)
 	default:
 		n.truth = equal(x.asText(), y.asText(), want)
 	}

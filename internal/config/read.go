@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,18 @@ func (d *decoder) value(a *arg, e hclsyntax.Expression) (any, bool) {
 	switch a.kind {
 	case expressionKind:
 		return d.expression(a, e)
+	case conditionKind:
+		return d.conditionOf(a, e)
+	case formatKind:
+		return d.format(a, e)
+	case upstreamKind:
+		return e, !isBroken(e) // compiled when the upstreams are known
+	case fieldKind:
+		return d.fieldValue(a.name, a.phase, e)
+	case fieldsKind:
+		return d.fields(a, e)
+	case networksKind:
+		return d.networks(a, e)
 	case listKind:
 		return d.list(a, e)
 	}
@@ -59,6 +72,8 @@ func example(k kind) string {
 		return `, such as "10s"`
 	case rateKind:
 		return `, such as "10/s"`
+	case percentKind:
+		return `, such as "20%"`
 	}
 	return ""
 }
@@ -81,6 +96,15 @@ func (d *decoder) textual(a *arg, s string, at hcl.Range) (any, bool) {
 		v, err := parseRate(s)
 		if err != nil {
 			return d.bad(at, "Invalid rate", err)
+		}
+		return v, true
+	case percentKind:
+		v, err := parsePercent(s)
+		if err == nil && (int64(v) < a.min || int64(v) > a.max) {
+			err = fmt.Errorf("%q must be from %d%% to %d%%", a.name, a.min, a.max)
+		}
+		if err != nil {
+			return d.bad(at, "Invalid percentage", err)
 		}
 		return v, true
 	case choiceKind:
@@ -153,7 +177,7 @@ func (d *decoder) size(a *arg, n node, at hcl.Range) (any, bool) {
 }
 
 // list reads texts in brackets, or one text.
-func (d *decoder) list(a *arg, e hclsyntax.Expression) (any, bool) {
+func (d *decoder) list(a *arg, e hclsyntax.Expression) ([]item, bool) {
 	def := d.definition(e)
 	tuple, ok := def.(*hclsyntax.TupleConsExpr)
 	if !ok {
@@ -180,7 +204,32 @@ func (d *decoder) item(a *arg, e hclsyntax.Expression) (item, bool) {
 
 // expression compiles a value that is evaluated for each request.
 func (d *decoder) expression(a *arg, e hclsyntax.Expression) (any, bool) {
-	n, ok := d.compile(e, 0)
+	n, ok := d.compileFor(a.phase, e)
+	if ok && n.kind == nullNode {
+		d.null(a.name, e.Range())
+		return nil, false
+	}
+	return &Expr{eval: n.asText()}, ok
+}
+
+// conditionOf compiles a condition that is evaluated for each request.
+func (d *decoder) conditionOf(a *arg, e hclsyntax.Expression) (any, bool) {
+	n, ok := d.compileFor(a.phase, e)
+	if ok && n.kind != boolNode {
+		_, ok = d.notCondition(e)
+	}
+	if !ok {
+		return nil, false
+	}
+	if n.constant && n.value == "true" {
+		return (*Condition)(nil), true
+	}
+	return &Condition{holds: n.asTruth()}, true
+}
+
+// format compiles the line of a log.
+func (d *decoder) format(a *arg, e hclsyntax.Expression) (any, bool) {
+	n, ok := d.compileIn(context{phase: logged, dashes: true}, d.definition(e))
 	if !ok {
 		return nil, false
 	}
@@ -188,17 +237,14 @@ func (d *decoder) expression(a *arg, e hclsyntax.Expression) (any, bool) {
 		d.null(a.name, e.Range())
 		return nil, false
 	}
-	return &Expr{eval: n.asText()}, true
+	return &Expr{eval: concat([]textFunc{n.asText()}, true)}, true
 }
 
 // constant evaluates a value that must be known when the file is loaded.
 func (d *decoder) constant(a *arg, e hclsyntax.Expression) (node, bool) {
-	n, ok := d.compile(e, 0)
+	n, ok := d.compileFor(logged, e)
 	switch {
 	case !ok:
-		return node{}, false
-	case !n.constant && a.dynamic:
-		d.at(e.Range(), "Not supported yet", "An expression on the request is not supported yet for %q. Write a plain text.", a.name)
 		return node{}, false
 	case !n.constant:
 		d.at(e.Range(), "Not a constant", "%q must be known when the file is loaded; it cannot depend on a request.", a.name)

@@ -15,7 +15,12 @@ import (
 var kindNames = map[kind]string{
 	textKind: "text", pathKind: "path", hostKind: "host", durationKind: "duration", sizeKind: "size", countKind: "count",
 	autoKind: "auto", boolKind: "bool", choiceKind: "choice", rateKind: "rate", listKind: "list", expressionKind: "expression",
+	conditionKind: "condition", formatKind: "expression", upstreamKind: "expression", percentKind: "percent",
+	networksKind: "networks", fieldKind: "expression", fieldsKind: "fields",
 }
+
+// phaseNames are what the reference says of where a variable can be used.
+var phaseNames = map[phase]string{matching: "everywhere", routed: "not in `when`", answered: "response", logged: "log"}
 
 // TestReference holds docs/reference.md against the schema: the same arguments
 // with the same kinds and defaults, the same variables and functions, and the
@@ -34,22 +39,15 @@ func TestReference(t *testing.T) {
 	addBlock(&built, &refused, &schema, "")
 	for name, members := range variables {
 		for member, place := range members {
-			switch full := name + "." + member; {
-			case place.later:
-				refused = append(refused, full)
-			case place.named:
-				built = append(built, full+`["name"]`)
-			default:
-				built = append(built, full)
+			full := name + "." + member
+			if place.named {
+				full += `["name"]`
 			}
+			built = append(built, fmt.Sprintf("%s: %s", full, phaseNames[place.since]))
 		}
 	}
-	for name, f := range functions {
-		if f.later {
-			refused = append(refused, name)
-		} else {
-			built = append(built, name+"()")
-		}
+	for name := range functions {
+		built = append(built, name+"()")
 	}
 
 	compare(t, "built", built, documented(text))
@@ -152,7 +150,7 @@ func documented(text string) []string {
 			case "argument":
 				list = append(list, fmt.Sprintf("%s: %s %s = %s", section, cells[1], strings.Trim(first, "`"), cells[2]))
 			case "variable":
-				list = append(list, strings.Trim(first, "`"))
+				list = append(list, strings.Trim(first, "`")+": "+cells[1])
 			case "function":
 				for _, m := range name.FindAllStringSubmatch(first, -1) {
 					f, _, _ := strings.Cut(m[1], "(")

@@ -16,8 +16,15 @@ const (
 	boolKind                   // true or false
 	choiceKind                 // one of choices
 	rateKind                   // "10/s"
+	percentKind                // "20%"
 	listKind                   // texts in brackets; a single text counts as a list of one
-	expressionKind             // evaluated for each request
+	networksKind               // list of networks and addresses
+	expressionKind             // text, evaluated for each request
+	conditionKind              // true or false, evaluated for each request
+	formatKind                 // expressionKind that is never null: a dash stands for null in it
+	upstreamKind               // expressionKind that yields the name of an upstream
+	fieldKind                  // expressionKind whose text becomes a header field
+	fieldsKind                 // { name = expression }, the names those of header fields
 	objectKind                 // { name = value }, as args say
 	anyKind                    // not looked at: not built
 )
@@ -28,12 +35,13 @@ type arg struct {
 	kind     kind
 	required bool
 	later    bool // known, but not built yet
-	dynamic  bool // will depend on the request; not built yet
 	def      any  // of the type that the kind's reader returns; nil: none
 	min, max int64
 	choices  []string
 	unbuilt  []string // choices that are known, but not built yet
+	phase    phase    // an expression is evaluated in
 	args     []arg    // of an object
+	just     string   // which of args a value that is no object is meant for; "": none
 }
 
 // A block is a type of block and what may stand in it.
@@ -54,9 +62,10 @@ const (
 	day    = 24 * hour
 )
 
-func textArg(name string) arg { return arg{name: name, kind: textKind} }
-func pathArg(name string) arg { return arg{name: name, kind: pathKind} }
-func listArg(name string) arg { return arg{name: name, kind: listKind} }
+func textArg(name string) arg     { return arg{name: name, kind: textKind} }
+func pathArg(name string) arg     { return arg{name: name, kind: pathKind} }
+func listArg(name string) arg     { return arg{name: name, kind: listKind} }
+func networksArg(name string) arg { return arg{name: name, kind: networksKind} }
 func boolArg(name string, def bool) arg {
 	return arg{name: name, kind: boolKind, def: def}
 }
@@ -78,6 +87,10 @@ func choiceArg(name, def string, unbuilt ...string) arg {
 }
 
 func objectArg(name string, args ...arg) arg { return arg{name: name, kind: objectKind, args: args} }
+
+func expressionArg(name string, p phase) arg { return arg{name: name, kind: expressionKind, phase: p} }
+
+func conditionArg(name string, p phase) arg { return arg{name: name, kind: conditionKind, phase: p} }
 
 func (a arg) needed() arg { a.required = true; return a }
 
@@ -106,28 +119,32 @@ var schema = block{
 		upstreamBlock,
 		rateLimitBlock,
 		{name: "concurrency_limit", label: "name", later: true},
-		{name: "access_log", label: "format", later: true},
+		accessLogBlock,
 		{name: "admin", later: true},
 	},
 }
 
 var supervisorBlock = block{
 	name: "supervisor", single: true,
-	args: with(later("user"),
-		arg{name: "workers", kind: autoKind, def: int64(0), min: 1, max: maxWorkers},
+	args: []arg{
+		textArg("user"),
+		{name: "via", kind: textKind, def: "proxyd"},
+		{name: "workers", kind: autoKind, def: int64(0), min: 1, max: maxWorkers},
 		pathArg("pid_file"),
 		pathArg("state_dir"),
 		pathArg("log"),
 		durationArg("ready_timeout", 30*time.Second, second/10, hour),
 		durationArg("drain_timeout", 30*time.Second, 0, day),
 		durationArg("stream_timeout", 10*time.Minute, second, day),
-	),
+	},
 }
 
 var listenerBlock = block{
 	name: "listener", label: "name",
-	args: with(later("proxy_protocol", "trusted_proxies"),
+	args: []arg{
 		listArg("address").needed(),
+		objectArg("proxy_protocol", networksArg("from").needed()),
+		networksArg("trusted_proxies"),
 		objectArg("timeouts",
 			durationArg("header", 10*time.Second, second/100, hour),
 			durationArg("body_idle", 30*time.Second, second/100, day),
@@ -141,20 +158,61 @@ var listenerBlock = block{
 			countArg("connections", 0, 0, 10_000_000),
 			countArg("requests_per_connection", 0, 0, 1<<40),
 		),
-	),
+	},
 	blocks: []block{{name: "tls", later: true}, routeBlock},
 }
 
-// matchers are the arguments of a route that select requests.
-var matchers = []string{"hosts", "paths", "methods", "when"}
+// actions are the arguments of a route one of which says what it does.
+var actions = []string{"upstream", "redirect", "respond"}
 
 var routeBlock = block{
 	name: "route", label: "name",
-	args: with(later(append([]string{"timeouts", "retry", "strip_prefix", "redirect", "respond"}, matchers...)...),
-		arg{name: "upstream", kind: textKind, dynamic: true}, // or redirect or respond
+	args: []arg{
+		listArg("hosts"),
+		listArg("paths"),
+		listArg("methods"),
+		conditionArg("when", matching),
+		{name: "upstream", kind: upstreamKind},
+		{name: "redirect", kind: objectKind, just: "to", args: []arg{
+			arg{name: "to", kind: fieldKind, phase: routed}.needed(),
+			countArg("status", 302, 301, 308),
+		}},
+		objectArg("respond",
+			countArg("status", 200, 200, 599),
+			textArg("body"),
+			arg{name: "type", kind: textKind, def: "text/plain; charset=utf-8"},
+		),
 		listArg("rate_limit"),
-	),
-	blocks: []block{{name: "request_headers", later: true}, {name: "response_headers", later: true}},
+		objectArg("timeouts",
+			arg{name: "request", kind: durationKind, min: second / 1000, max: day},
+			arg{name: "first_byte", kind: durationKind, min: second / 1000, max: day},
+		),
+		objectArg("retry",
+			countArg("attempts", int64(DefaultRetry.Attempts), 1, 10),
+			listArg("on"),
+			arg{name: "budget", kind: percentKind, def: percent(DefaultRetry.BudgetPercent), max: 100},
+		),
+		textArg("strip_prefix"),
+	},
+	blocks: []block{fieldsBlock("request_headers", routed), fieldsBlock("response_headers", answered)},
+}
+
+// fieldsBlock is a block that changes the fields of a message in phase p.
+func fieldsBlock(name string, p phase) block {
+	return block{name: name, single: true, args: []arg{
+		{name: "set", kind: fieldsKind, phase: p},
+		{name: "add", kind: fieldsKind, phase: p},
+		listArg("remove"),
+	}}
+}
+
+var accessLogBlock = block{
+	name: "access_log", label: "kind", kinds: []string{"json", "combined", "text"},
+	args: []arg{
+		pathArg("output").needed(),
+		{name: "format", kind: formatKind},
+		conditionArg("when", logged),
+	},
 }
 
 var upstreamBlock = block{
@@ -199,7 +257,7 @@ var upstreamBlock = block{
 var rateLimitBlock = block{
 	name: "rate_limit", label: "name",
 	args: with(later("burst", "overrides", "dry_run"),
-		arg{name: "key", kind: expressionKind}.needed(),
+		expressionArg("key", routed).needed(),
 		arg{name: "rate", kind: rateKind}.needed(),
 		choiceArg("algorithm", "estimator", "window", "gcra"),
 		countArg("keys", 1_000_000, 1, 16_000_000),

@@ -1,6 +1,9 @@
 package config
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // supervisor builds what the supervisor block says, or its defaults.
 func (d *decoder) supervisor(root *section) Supervisor {
@@ -14,6 +17,8 @@ func (d *decoder) supervisor(root *section) Supervisor {
 	}
 	v := Supervisor{
 		Workers:      int(s.number("workers")),
+		User:         s.text("user"),
+		Via:          s.text("via"),
 		StateDir:     dir,
 		PIDFile:      filepath.Join(dir, "proxyd.pid"),
 		AdminSocket:  filepath.Join(dir, "admin.sock"),
@@ -21,6 +26,12 @@ func (d *decoder) supervisor(root *section) Supervisor {
 		DrainTimeout: s.duration("drain_timeout"),
 
 		StreamTimeout: s.duration("stream_timeout"),
+	}
+	if s.has("user") && !isUser(v.User) {
+		d.at(s.whereOf("user"), "Invalid name", "%q is not the name or number of a user.", v.User)
+	}
+	if !isToken(v.Via) || len(v.Via) > maxName {
+		d.at(s.whereOf("via"), "Invalid name", "%q cannot name a proxy in Via: that takes 1 to %d letters, digits and the like.", v.Via, maxName)
 	}
 	if s.has("pid_file") {
 		v.PIDFile = d.bundle.resolve(s.text("pid_file"))
@@ -33,4 +44,14 @@ func (d *decoder) supervisor(root *section) Supervisor {
 			v.AdminSocket, len(v.AdminSocket), maxUnixPath)
 	}
 	return v
+}
+
+// isUser reports whether s could name a user.
+func isUser(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isAlphanumeric(c) && !strings.ContainsRune("_.-$", rune(c)) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName && s[0] != '-'
 }

@@ -18,9 +18,15 @@ const (
 // is nil if the text must not be parsed at all.
 func (m *mistakes) body() (tree *hclsyntax.Body, complete bool) {
 	start := hcl.InitialPos
-	tokens, _ := hclsyntax.LexConfig(m.src, m.file, start) // ParseConfig finds its errors again
-	if !m.survey(tokens) {
+	if words(m.src) > maxWords {
+		m.whole("File too large", "It may have %d words and signs.", maxWords)
 		return nil, false
+	}
+	if !glance(m.src) {
+		tokens, _ := hclsyntax.LexConfig(m.src, m.file, start) // ParseConfig finds its errors again
+		if !m.survey(tokens) {
+			return nil, false
+		}
 	}
 	file, diags := hclsyntax.ParseConfig(m.src, m.file, start)
 	broken := map[int]bool{}

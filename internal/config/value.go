@@ -128,3 +128,17 @@ func parseRate(s string) (rate, error) {
 	}
 	return rate{int64(n), window}, nil
 }
+
+// A percent is a number of hundredths.
+type percent int
+
+func (p percent) String() string { return strconv.Itoa(int(p)) + "%" }
+
+func parsePercent(s string) (percent, error) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || !ok {
+		return 0, fmt.Errorf(`%q is not a percentage. Write a whole number and %%, such as "20%%"`, s)
+	}
+	return percent(n), nil
+}

@@ -111,3 +111,30 @@ func TestOverlaps(t *testing.T) {
 		}
 	}
 }
+
+func TestParseDecimal(t *testing.T) {
+	for text, want := range map[string]float64{
+		"0": 0, "404": 404, "0.001234": 0.001234, "12.5": 12.5, "5.": 5, ".5": 0.5, "9007199254740992": 1 << 53, "1099511627776": 1 << 40,
+		"": -1, ".": -1, "1.2.3": -1, "-1": -1, "1e3": -1, "x": -1, "10.1.2.3": -1,
+	} {
+		got, ok := parseDecimal([]byte(text))
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: got %v; want %v", text, got, want)
+		}
+	}
+}
+
+func TestParsePercent(t *testing.T) {
+	for text, want := range map[string]percent{"0%": 0, "20%": 20, "100%": 100, "101%": 101, "": -1, "%": -1, "20": -1, "-1%": -1, "1.5%": -1, "20 %": -1} {
+		got, err := parsePercent(text)
+		if err != nil {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: got %v; want %v", text, got, want)
+		}
+	}
+}

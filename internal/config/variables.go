@@ -10,9 +10,10 @@ import (
 
 // place is where a variable lives in the namespace of expressions.
 type place struct {
-	v     Var
-	named bool // takes a name: request.header["name"]
-	later bool // known, but not built yet
+	v      Var
+	since  phase // when it is known
+	named  bool  // takes a name: request.header["name"]
+	number bool
 }
 
 var variables = map[string]map[string]place{
@@ -22,17 +23,29 @@ var variables = map[string]map[string]place{
 		"host":   {v: Host},
 		"path":   {v: Path},
 		"uri":    {v: URI},
-		"id":     {later: true},
+		"id":     {v: RequestID},
 		"proto":  {v: Proto},
 		"query":  {v: Query, named: true},
 		"header": {v: Header, named: true},
 		"cookie": {v: Cookie, named: true},
+		"bytes":  {v: RequestBytes, since: logged, number: true},
 	},
-	"client":   {"ip": {v: ClientIP}, "port": {v: ClientPort}},
+	"client":   {"ip": {v: ClientIP}, "port": {v: ClientPort, number: true}},
 	"listener": {"name": {v: ListenerName}},
-	"route":    {"name": {v: RouteName}},
-	"response": {"status": {later: true}},
-	"upstream": {"name": {later: true}, "address": {later: true}},
+	"route":    {"name": {v: RouteName, since: routed}},
+	"response": {
+		"status":   {v: ResponseStatus, since: answered, number: true},
+		"header":   {v: ResponseHeader, since: answered, named: true},
+		"bytes":    {v: ResponseBytes, since: logged, number: true},
+		"duration": {v: Duration, since: logged, number: true},
+	},
+	"upstream": {
+		"name":     {v: UpstreamName, since: answered},
+		"address":  {v: UpstreamAddress, since: answered},
+		"attempts": {v: Attempts, since: logged, number: true},
+		"duration": {v: FirstByteDuration, since: logged, number: true},
+	},
+	"time": {"iso8601": {v: TimeISO, since: logged}},
 }
 
 // variable compiles a reference to a local or to a value of the request.
@@ -56,41 +69,45 @@ func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr, depth int) (node, bo
 		return d.refuse(e, "Invalid reference", `The name in brackets must be a plain text, as in request.header["name"].`)
 	}
 	at, known := members[name]
+	full := root + "." + name
 	switch {
 	case !known:
-		d.at(steps[1].SourceRange(), "Unknown variable", "There is no %s.%s.%s", root, name, nearestKey(name, members))
+		d.at(steps[1].SourceRange(), "Unknown variable", "There is no %s.%s", full, nearestKey(name, members))
 		return node{}, false
-	case at.later:
-		d.unsupported(e.Range(), root+"."+name)
+	case !d.use(need{at.since, full}, "", e.Range()):
 		return node{}, false
 	case !at.named && len(steps) > 2:
-		return d.refuse(e, "Invalid reference", root+"."+name+" is a text and has no parts.")
+		return d.refuse(e, "Invalid reference", full+" has no parts.")
 	case !at.named:
-		return lookup(at.v, ""), true
+		return lookup(at, ""), true
 	}
-	return d.named(e, at.v, root+"."+name)
+	return d.named(e, at, full)
 }
 
 // named compiles a variable that takes a name as its third step.
-func (d *decoder) named(e *hclsyntax.ScopeTraversalExpr, v Var, full string) (node, bool) {
+func (d *decoder) named(e *hclsyntax.ScopeTraversalExpr, at place, full string) (node, bool) {
 	steps := e.Traversal
 	if len(steps) == 3 {
 		if name, ok := stepName(steps[2]); ok {
-			if v == Header {
+			if at.v == Header || at.v == ResponseHeader {
 				name = strings.ToLower(name)
 				if !isToken(name) {
 					d.at(steps[2].SourceRange(), "Invalid name", "%q cannot be the name of a header.", name)
 					return node{}, false
 				}
 			}
-			return lookup(v, name), true
+			return lookup(at, name), true
 		}
 	}
 	return d.refuse(e, "Invalid reference", full+` takes one name in brackets, as in `+full+`["name"].`)
 }
 
-func lookup(v Var, name string) node {
-	return node{kind: textNode, size: 1 + len(name), text: func(s Subject, _ *[]byte) []byte { return s.Value(v, name) }}
+func lookup(at place, name string) node {
+	n := node{kind: textNode, size: 1 + len(name), text: func(s Subject, _ *[]byte) []byte { return s.Value(at.v, name) }}
+	if at.number {
+		n.kind = numberNode
+	}
+	return n
 }
 
 // isToken reports whether s may be the name of a field (RFC 9110, 5.6.2).

@@ -32,6 +32,15 @@ type HelloBody struct {
 	Build   string `json:"build"`
 	Version int    `json:"version"` // of the channel
 	Slot    int    `json:"slot"`
+
+	// What follows is said by an orphan: a worker that has served another
+	// supervisor, now dead. With its Hello come the shared segment, the bundle of
+	// Config, and that of Prepared if that is not 0. Then it sends its listeners,
+	// in messages of type Listen, which are acknowledged, and awaits Owner.
+	Config    uint64 `json:"config,omitempty"`    // in use; 0: no orphan
+	Prepared  uint64 `json:"prepared,omitempty"`  // could be used; its fate has not reached the worker
+	Draining  bool   `json:"draining,omitempty"`  // it has no listeners any more
+	Listeners int    `json:"listeners,omitempty"` // how many it will send
 }
 
 // ListenBody is the body of Listen: the names of its descriptors, in order.
@@ -106,10 +115,16 @@ type DrainBody struct {
 // DrainedBody is the body of Drained.
 type DrainedBody struct{}
 
-// OwnerBody is the body of Owner.
+// OwnerBody is the body of Owner. Its one descriptor is where the worker is to
+// log from now on, as its descriptors 1 and 2.
 type OwnerBody struct {
 	Incarnation uint64 `json:"incarnation"`
 }
 
-// ReopenBody is the body of Reopen.
-type ReopenBody struct{}
+// LogsBody is the body of Logs: the names of its descriptors, in order. A name
+// is config.AccessLog.FileName. A worker keeps them all, writes to those that its
+// configuration in force names, and replaces what it has of the same name: so a
+// reload and a reopen after logrotate are one thing. It answers with Ack.
+type LogsBody struct {
+	Names []string `json:"names"`
+}

@@ -58,11 +58,15 @@ func NewConn(f *os.File) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("control channel: descriptor %q is no SOCK_SEQPACKET socket", f.Name())
 	}
+	return newConn(uc), nil
+}
+
+func newConn(uc *net.UnixConn) *Conn {
 	return &Conn{
 		uc:  uc,
 		in:  make([]byte, headerBytes+MaxBody+1),
 		oob: make([]byte, unix.CmsgSpace(4*MaxFiles)),
-	}, nil
+	}
 }
 
 // Close closes the socket; the other end reads io.EOF.

@@ -39,12 +39,13 @@ const (
 	Drain                     // S→W accept no more, finish, exit
 	Drained                   // W→S nothing left, exiting
 	Owner                     // S→W which supervisor incarnation owns you
-	Reopen                    // S→W reopen log files
+	Reopen                    // not sent any more: Logs does it
+	Logs                      // S→W here are files for log lines, by name, one descriptor each
 )
 
 var typeNames = [...]string{
 	"", "HELLO", "LISTEN", "ACK", "PREPARE", "PREPARED", "NACK", "START", "ACCEPTING",
-	"COMMIT", "ABORT", "COMMITTED", "BEAT", "DRAIN", "DRAINED", "OWNER", "REOPEN",
+	"COMMIT", "ABORT", "COMMITTED", "BEAT", "DRAIN", "DRAINED", "OWNER", "REOPEN", "LOGS",
 }
 
 // String gives the protocol's name of t, or its number if it has none.

@@ -2,7 +2,6 @@ package shm
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 )
 
@@ -45,39 +44,5 @@ func TestOccupy(t *testing.T) {
 	}
 	if got := s.Counters[ActiveConnections].Load(); got != 0 {
 		t.Errorf("gauge: got %d; want 0", got)
-	}
-}
-
-func TestDecision(t *testing.T) {
-	s := newSegment(t)
-	d, reader := s.Decision(), again(t, s).Decision()
-	if config, digest := reader.Committed(); config != 0 || digest != [32]byte{} {
-		t.Errorf("at first: got %d, %x; want none", config, digest)
-	}
-	digestOf := func(config uint64) (digest [32]byte) {
-		for i := range digest {
-			digest[i] = byte(config)
-		}
-		return digest
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for last := uint64(0); last < 3000; {
-			config, digest := reader.Committed()
-			if config < last || digest != digestOf(config) {
-				t.Errorf("after %d: got %d with %x", last, config, digest)
-				return
-			}
-			last = config
-		}
-	})
-	for config := uint64(3); config <= 3000; config += 3 {
-		d.Commit(config, digestOf(config))
-	}
-	wg.Wait()
-	// A writer killed before its last store has touched the other half only.
-	d.digests[^d.state.Load()&1][0].Store(99)
-	if config, digest := reader.Committed(); config != 3000 || digest != digestOf(3000) {
-		t.Errorf("after half a commit: got %d, %x; want 3000", config, digest)
 	}
 }

@@ -24,6 +24,8 @@ type Status struct {
 	ConfigNumber uint64     `json:"config_number"`
 	Digest       string     `json:"digest"` // SHA-256 of the configuration in force and the files it names
 	Started      time.Time  `json:"started"`
+	Incarnation  uint64     `json:"incarnation"`           // supervisors that have owned the shared memory, this one included
+	Generation   uint32     `json:"generation"`            // of the workers that serve
 	LastReload   string     `json:"last_reload,omitempty"` // outcome of the last one
 	StateDir     string     `json:"state_dir"`
 	PIDFile      string     `json:"pid_file"`
@@ -47,7 +49,8 @@ type Worker struct {
 	Pid        int               `json:"pid"` // 0: none at the moment
 	Generation uint32            `json:"generation"`
 	State      string            `json:"state"`
-	Since      time.Time         `json:"since"` // of the state
+	Leaving    string            `json:"leaving,omitempty"` // why it is not replaced when it ends
+	Since      time.Time         `json:"since"`             // of the state
 	Restarts   int               `json:"restarts"`
 	LastExit   string            `json:"last_exit,omitempty"` // why the one before it ended
 	Counters   map[string]uint64 `json:"counters"`            // of the slot, over all its processes

@@ -74,6 +74,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", &s)
 }
 
+// Reopen makes the proxy open its log files anew and waits until it has.
+func (c *Client) Reopen(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/reopen", nil)
+}
+
 // Stop makes the supervisor drain and stop, and waits until its process is gone.
 func (c *Client) Stop(ctx context.Context) error {
 	nc, err := dial(ctx, c.socket)

@@ -2,36 +2,61 @@ package http1
 
 import "strconv"
 
-// An Answer is a reply of the proxy itself, with the status as a short text.
+// An Answer is a reply of the proxy itself.
 type Answer struct {
-	Status    int    // 200 or more, not 204 or 304
-	Date      []byte // a whole "Date: ...\r\n" line
-	Extra     []byte // further field lines, each with its CRLF
-	Close     bool   // say Connection: close
-	KeepAlive bool   // say Connection: keep-alive, to an HTTP/1.0 client that asked
-	HeadOnly  bool   // the request was HEAD: no body
+	Status      int         // 200 to 599; 204, 205 and 304 have no body, whatever the rest says
+	Body        []byte      // nil: the status as a short text
+	ContentType string      // of Body; "" leaves the field out
+	Date        []byte      // a whole "Date: ...\r\n" line
+	Edit        *HeaderEdit // the names of those of our own fields that are left out, such as Date
+	Extra       []byte      // further field lines, each with its CRLF
+	Close       bool        // say Connection: close
+	KeepAlive   bool        // say Connection: keep-alive, to an HTTP/1.0 client that asked
+	HeadOnly    bool        // the request was HEAD: no body, but its length
 }
 
 // Append appends the whole reply.
 func (a *Answer) Append(dst []byte) []byte {
 	text := StatusText(a.Status)
 	dst = append(dst, "HTTP/1.1 "...)
-	dst = appendStatus(dst, a.Status, text)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, a.Date...)
-	if a.Status == 405 {
+	dst = append(appendStatus(dst, a.Status, text), "\r\n"...)
+	if !a.Edit.takes().has(KindDate) {
+		dst = append(dst, a.Date...)
+	}
+	if a.Status == 405 && !a.Edit.has([]byte("Allow")) {
 		// RFC 9110 section 15.5.6 wants the field.
 		dst = append(dst, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)
 	}
-	dst = append(dst, a.Extra...)
-	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len("000 \n")+len(text)), 10)
-	dst = append(dst, "\r\n"...)
+	dst = a.appendContent(append(dst, a.Extra...), len("000 \n")+len(text))
 	dst = append(dst, ending(a.Close, a.KeepAlive)...)
-	if a.HeadOnly {
+	switch {
+	case a.HeadOnly, a.bodiless():
 		return dst
+	case a.Body == nil:
+		return append(appendStatus(dst, a.Status, text), '\n')
 	}
-	return append(appendStatus(dst, a.Status, text), '\n')
+	return append(dst, a.Body...)
+}
+
+func (a *Answer) bodiless() bool { return a.Status == 204 || a.Status == 205 || a.Status == 304 }
+
+// appendContent appends the fields that describe the body; length is that of the
+// short text.
+func (a *Answer) appendContent(dst []byte, length int) []byte {
+	contentType := "text/plain; charset=utf-8"
+	switch {
+	case a.Status == 205:
+		return append(dst, "Content-Length: 0\r\n"...) // RFC 9110 section 15.3.6
+	case a.bodiless():
+		return dst
+	case a.Body != nil:
+		contentType, length = a.ContentType, len(a.Body)
+	}
+	if contentType != "" && !a.Edit.has([]byte("Content-Type")) {
+		dst = append(append(append(dst, "Content-Type: "...), contentType...), "\r\n"...)
+	}
+	dst = append(dst, "Content-Length: "...)
+	return append(strconv.AppendInt(dst, int64(length), 10), "\r\n"...)
 }
 
 func appendStatus(dst []byte, status int, text string) []byte {

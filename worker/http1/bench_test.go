@@ -25,6 +25,7 @@ const (
 var (
 	testLimits  = Limits{HeadBytes: 32 << 10, Fields: 128, TargetBytes: 8 << 10}
 	testDate    = []byte("Date: Tue, 02 Jan 2024 00:00:00 GMT\r\n")
+	testEdit    = NewHeaderEdit([]string{"cookie", "x-real-ip", "x-request-id", "accept-language", "x-internal-user", "x-internal-role", "x-debug", "authorization"})
 	testForward = Forward{ClientIP: []byte("192.0.2.7"), Proto: []byte("https")}
 )
 
@@ -40,12 +41,19 @@ func BenchmarkRequest(b *testing.B) {
 				}
 			}
 		})
-		b.Run(c.name+"/forward", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				dst = r.AppendForward(dst[:0], &testForward)
-			}
-		})
+		for name, edit := range map[string]*HeaderEdit{"forward": nil, "edit": testEdit} {
+			b.Run(c.name+"/"+name, func(b *testing.B) {
+				f := testForward
+				f.Edit = edit
+				if n, err := r.Parse(head, &testLimits); n != len(head) {
+					b.Fatal(n, err)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					dst = r.AppendForward(dst[:0], &f)
+				}
+			})
+		}
 		b.Run(c.name+"/both", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -136,13 +136,7 @@ func (f *Field) parse(b []byte, i int) (next int, err *Error) {
 	if b[colon] != ':' || colon == i {
 		return 0, nameError(b, i, colon)
 	}
-	end := colon + 1
-	for {
-		if end = nextControl(b, end); end == len(b) || b[end] != '\t' {
-			break
-		}
-		end++
-	}
+	end := fieldValueEnd(b, colon+1)
 	if end+1 >= len(b) && (end == len(b) || b[end] == '\r') {
 		return 0, nil
 	}

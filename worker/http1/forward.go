@@ -2,17 +2,17 @@ package http1
 
 import "strconv"
 
-// pseudonym is what Via calls this proxy.
-const pseudonym = "proxyd"
-
 // Forward says how a request goes upstream. The bytes are written as they are:
 // they must be free of line ends, and Extra must be whole lines.
 type Forward struct {
-	Host     []byte // replaces the client's Host; nil keeps it
-	ClientIP []byte // for X-Forwarded-For; nil leaves the field out
-	Proto    []byte // for X-Forwarded-Proto: http or https; nil leaves the field out
-	KeepXFF  bool   // the peer is trusted: its X-Forwarded-* are kept, -For is appended to
-	Extra    []byte // further field lines, each with its CRLF
+	URI       []byte      // replaces path and query; nil keeps them
+	Host      []byte      // replaces the client's Host; nil keeps it
+	ClientIP  []byte      // for X-Forwarded-For; nil leaves the field out
+	Proto     []byte      // for X-Forwarded-Proto: http or https; nil leaves the field out
+	KeepXFF   bool        // the peer is trusted: its X-Forwarded-* are kept, -For is appended to
+	Edit      *HeaderEdit // the names of fields that do not go on, the proxy's own X-Forwarded-* included
+	Extra     []byte      // further field lines, each with its CRLF
+	Pseudonym string      // of the proxy in Via, a token; "" is DefaultPseudonym
 }
 
 // AppendForward appends the head as the next hop gets it: HTTP/1.1, the target in
@@ -36,43 +36,64 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	if r.MaxForwards >= 0 {
 		drop |= KindMaxForwards.set()
 	}
-	from := r.line // start of the run of lines that is to be copied next
-	if r.Form == AbsoluteForm || r.head[r.first-3] != '1' {
+	drop |= f.Edit.takes()
+	from := r.line
+	if uri := f.URI; uri != nil || r.Form == AbsoluteForm || r.head[r.first-3] != '1' {
+		if uri == nil {
+			uri = r.URI
+		}
 		dst = append(append(dst, r.Method...), ' ')
-		dst = append(append(dst, r.URI...), " HTTP/1.1\r\n"...)
+		dst = append(append(dst, uri...), " HTTP/1.1\r\n"...)
 		from = r.first
 	}
-	for i := range r.Fields {
-		field := &r.Fields[i]
-		if !drop.has(field.Kind) {
-			continue
-		}
-		dst = append(dst, r.head[from:field.start]...)
-		from = field.end
-		if field.Kind == KindHost {
-			dst = r.appendHost(dst, f)
-		}
-	}
-	dst = append(dst, r.head[from:len(r.head)-2]...)
-	if !r.seen.has(KindHost) {
-		dst = r.appendHost(dst, f)
-	}
+	dst = r.appendFields(dst, from, drop, f)
 	if r.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	if r.WebSocket {
 		dst = append(dst, upgradeLines...)
 	}
-	if r.MaxForwards > 0 {
+	if r.MaxForwards > 0 && !f.Edit.takes().has(KindMaxForwards) {
 		dst = append(dst, "Max-Forwards: "...)
 		dst = append(strconv.AppendInt(dst, r.MaxForwards-1, 10), "\r\n"...)
 	}
-	dst = r.appendForwarded(dst, f)
-	dst = append(dst, f.Extra...)
-	if r.Minor == 0 {
-		return append(dst, "Via: 1.0 "+pseudonym+"\r\n\r\n"...)
+	dst = append(r.appendForwarded(dst, f), f.Extra...)
+	return r.appendVia(dst, f.Pseudonym)
+}
+
+// appendFields appends head from the given start of a line on, without the fields
+// of the kinds in drop: those of KindOther only if they are in the edit.
+func (r *Request) appendFields(dst []byte, from int, drop kindSet, f *Forward) []byte {
+	head, edit := r.head, f.Edit
+	for i := range r.Fields {
+		field := &r.Fields[i]
+		if !drop.has(field.Kind) || field.Kind == KindOther && !edit.has(field.Name) {
+			continue
+		}
+		dst = append(dst, head[from:field.start]...)
+		from = field.end
+		if field.Kind == KindHost {
+			dst = r.appendHost(dst, f)
+		}
 	}
-	return append(dst, "Via: 1.1 "+pseudonym+"\r\n\r\n"...)
+	dst = append(dst, head[from:len(head)-2]...)
+	if !r.seen.has(KindHost) {
+		dst = r.appendHost(dst, f)
+	}
+	return dst
+}
+
+// appendVia appends the Via field and the end of the head.
+func (r *Request) appendVia(dst []byte, pseudonym string) []byte {
+	switch {
+	case r.Minor == 0:
+		dst = append(append(dst, "Via: 1.0 "...), pseudonymOr(pseudonym)...)
+	case pseudonym == "":
+		return append(dst, "Via: 1.1 "+DefaultPseudonym+"\r\n\r\n"...)
+	default:
+		dst = append(append(dst, "Via: 1.1 "...), pseudonym...)
+	}
+	return append(dst, "\r\n\r\n"...)
 }
 
 // appendHost appends the Host field. Without any host its value is empty, as RFC
@@ -85,45 +106,14 @@ func (r *Request) appendHost(dst []byte, f *Forward) []byte {
 	return append(append(append(dst, "Host: "...), host...), "\r\n"...)
 }
 
-// appendForwarded appends the X-Forwarded fields.
-func (r *Request) appendForwarded(dst []byte, f *Forward) []byte {
-	var theirs kindSet
-	if f.KeepXFF {
-		theirs = r.seen & forwarded
-	}
-	if f.ClientIP != nil {
-		dst = append(dst, "X-Forwarded-For: "...)
-		if theirs.has(KindForwardedFor) {
-			dst = r.appendValues(dst, KindForwardedFor)
-		}
-		dst = append(append(dst, f.ClientIP...), "\r\n"...)
-	}
-	if f.Proto != nil && !theirs.has(KindForwardedProto) {
-		dst = append(append(append(dst, "X-Forwarded-Proto: "...), f.Proto...), "\r\n"...)
-	}
-	if r.Host != nil && !theirs.has(KindForwardedHost) {
-		dst = append(append(append(dst, "X-Forwarded-Host: "...), r.Host...), "\r\n"...)
-	}
-	return dst
-}
-
-// appendValues appends the values of all fields of a kind, each with a comma.
-func (r *Request) appendValues(dst []byte, k Kind) []byte {
-	for i := range r.Fields {
-		if f := &r.Fields[i]; f.Kind == k && len(f.Value) > 0 {
-			dst = append(append(dst, f.Value...), ", "...)
-		}
-	}
-	return dst
-}
-
 // ForwardResponse says how a response goes to the client; Response.For fills it.
 type ForwardResponse struct {
-	Date      []byte // a whole "Date: ...\r\n" line for a response without one
-	Extra     []byte // further field lines, each with its CRLF
-	Chunked   bool   // the body is sent chunked
-	Close     bool   // say Connection: close
-	KeepAlive bool   // say Connection: keep-alive, to an HTTP/1.0 client that asked
+	Date      []byte      // a whole "Date: ...\r\n" line for a response without one
+	Edit      *HeaderEdit // the names of fields that do not go on; with date in it, Date is not added either
+	Extra     []byte      // further field lines, each with its CRLF
+	Chunked   bool        // the body is sent chunked
+	Close     bool        // say Connection: close
+	KeepAlive bool        // say Connection: keep-alive, to an HTTP/1.0 client that asked
 }
 
 // For decides how r, the answer to req, goes out: its framing, and whether the
@@ -139,26 +129,29 @@ func (r *Response) For(req *Request, closing bool) ForwardResponse {
 }
 
 // AppendForward appends the head as the client gets it: HTTP/1.1, fields in their
-// order and case without those that were for this hop. A 1xx gets nothing
-// added, a 204 loses a Content-Length.
+// order and case without those that were for this hop. An interim response gets
+// nothing added, a 101 only Extra, and a 204 loses a Content-Length.
 func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 	drop := hopByHop
 	if r.Status < 200 || r.Status == 204 || o.Chunked {
 		drop |= KindContentLength.set()
 	}
+	edited := o.Edit.takes()
+	drop |= edited
 	from := 0 // start of the run of lines that is to be copied next
 	if r.head[7] != '1' || r.head[12] != ' ' {
 		dst = append(append(dst, "HTTP/1.1"...), r.head[8:12]...)
 		dst = append(append(append(dst, ' '), r.Reason...), "\r\n"...)
 		from = r.first
 	}
-	if r.seen.any(drop) || r.options.named {
+	if r.seen.any(drop) || r.options.named || drop.has(KindOther) {
 		for i := range r.Fields {
 			field := &r.Fields[i]
-			if drop.has(field.Kind) {
-				dst = append(dst, r.head[from:field.start]...)
-				from = field.end
+			if !drop.has(field.Kind) || field.Kind == KindOther && !o.Edit.has(field.Name) {
+				continue
 			}
+			dst = append(dst, r.head[from:field.start]...)
+			from = field.end
 		}
 	}
 	dst = append(dst, r.head[from:len(r.head)-2]...)
@@ -166,9 +159,12 @@ func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 		if r.WebSocket {
 			dst = append(dst, upgradeLines...)
 		}
+		if !r.Interim() {
+			dst = append(dst, o.Extra...)
+		}
 		return append(dst, "\r\n"...)
 	}
-	if !r.seen.has(KindDate) {
+	if !(r.seen | edited).has(KindDate) {
 		dst = append(dst, o.Date...)
 	}
 	if o.Chunked {

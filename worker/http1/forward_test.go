@@ -1,6 +1,9 @@
 package http1
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+)
 
 func TestRequestForward(t *testing.T) {
 	const (
@@ -63,9 +66,27 @@ func TestRequestForward(t *testing.T) {
 		},
 		{"trusted without any", head + "\r\n", trusted, head + mine},
 		{"via kept", head + "Via: 1.0 fred\r\n\r\n", Forward{}, head + "Via: 1.0 fred\r\nX-Forwarded-Host: probe.test\r\n" + via},
+		{
+			"another target", "GET /v1/k?q HTTP/1.1\r\nHost: probe.test\r\nA: 1\r\n\r\n",
+			Forward{URI: []byte("/k?q")},
+			"GET /k?q HTTP/1.1\r\nHost: probe.test\r\nA: 1\r\nX-Forwarded-Host: probe.test\r\n" + via,
+		},
+		{
+			"another target for absolute-form", "GET http://probe.test/v1 HTTP/1.1\r\nHost: other\r\n\r\n",
+			Forward{URI: []byte("/")},
+			"GET / HTTP/1.1\r\nHost: probe.test\r\nX-Forwarded-Host: probe.test\r\n" + via,
+		},
+		{
+			"another name", head + "Via: 1.1 proxyd\r\n\r\n",
+			Forward{Pseudonym: "edge-1"},
+			head + "Via: 1.1 proxyd\r\nX-Forwarded-Host: probe.test\r\nVia: 1.1 edge-1\r\n\r\n",
+		},
+		{"another name to 1.0", "GET /k HTTP/1.0\r\n\r\n", Forward{Pseudonym: "edge-1"}, line + "Host: \r\nVia: 1.0 edge-1\r\n\r\n"},
 	} {
+		lim := testLimits
+		lim.Pseudonym = test.f.Pseudonym
 		var r Request
-		if n, err := r.Parse([]byte(test.head), &testLimits); n != len(test.head) {
+		if n, err := r.Parse([]byte(test.head), &lim); n != len(test.head) {
 			t.Fatalf("%s: %d, %v", test.name, n, err)
 		}
 		if got := string(r.AppendForward([]byte("before"), &test.f)); got != "before"+test.want {
@@ -93,6 +114,30 @@ func TestAnswer(t *testing.T) {
 			Answer{Status: 599, KeepAlive: true},
 			"HTTP/1.1 599 Status\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 11\r\nConnection: keep-alive\r\n\r\n599 Status\n",
 		},
+		{
+			Answer{Status: 200, Body: []byte("{}"), ContentType: "application/json"},
+			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+		},
+		{
+			Answer{Status: 200, Body: []byte("{}"), ContentType: "application/json", HeadOnly: true},
+			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n",
+		},
+		{Answer{Status: 200, Body: []byte{}}, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+		{
+			Answer{Status: 308, Extra: []byte("Location: https://a.test/\r\n"), Body: []byte{}},
+			"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://a.test/\r\nContent-Length: 0\r\n\r\n",
+		},
+		{Answer{Status: 204, Date: testDate, Close: true}, "HTTP/1.1 204 No Content\r\n" + string(testDate) + "Connection: close\r\n\r\n"},
+		{Answer{Status: 204, Body: []byte("x"), ContentType: "a/b"}, "HTTP/1.1 204 No Content\r\n\r\n"},
+		{Answer{Status: 304, Body: []byte("x"), KeepAlive: true}, "HTTP/1.1 304 Not Modified\r\nConnection: keep-alive\r\n\r\n"},
+		{
+			Answer{
+				Status: 405, Date: testDate, Extra: []byte("Allow: GET\r\nContent-Type: a/b\r\n"), Body: []byte("x"), ContentType: "text/plain",
+				Edit: NewHeaderEdit([]string{"date", "allow", "content-type", "content-length"}),
+			},
+			"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Type: a/b\r\nContent-Length: 1\r\n\r\nx",
+		},
+		{Answer{Status: 205, Body: []byte("x"), ContentType: "a/b"}, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"},
 	} {
 		if got := string(test.a.Append([]byte("before"))); got != "before"+test.want {
 			t.Errorf("%d:\n got %q\nwant %q", test.a.Status, got[len("before"):], test.want)
@@ -112,13 +157,23 @@ func TestAllocations(t *testing.T) {
 	body := []byte("5;x=y\r\nhello\r\n0\r\nX-T: v\r\nContent-Type: x\r\n\r\n")
 	f, o := testForward, ForwardResponse{Date: testDate, Chunked: true}
 	f.KeepXFF = true
+	f.Edit = NewHeaderEdit([]string{"accept-language", "cookie", "x-none"})
+	f.Pseudonym = "edge-1"
+	o.Edit = NewHeaderEdit([]string{"server", "date"})
+	name, value, prefix := []byte("X-A"), []byte("a value"), []byte("/articles")
+	addrs := make([]netip.Addr, 0, MaxForwardedFor)
 	refusal := Answer{Status: 429, Date: testDate}
+	own := Answer{Status: 200, Body: value, ContentType: "text/plain"}
 	run := func() {
 		for _, head := range [][]byte{browser, odd} {
 			if n, err := req.Parse(head, &testLimits); n != len(head) {
 				t.Fatal(n, err)
 			}
+			f.URI = StripPrefix(req.URI, prefix)
 			dst = req.AppendForward(dst[:0], &f)
+			dst, _ = AppendField(dst, name, value)
+			addrs = req.ForwardedFor(addrs[:0])
+			req.ForwardedProto()
 			req.Header("user-agent")
 			req.Query("q")
 			req.Cookie("theme")
@@ -127,7 +182,7 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		dst = resp.AppendForward(dst[:0], &o)
-		dst = refusal.Append(dst[:0])
+		dst = own.Append(refusal.Append(dst[:0]))
 		c.Reset()
 		for in, done := body, false; !done; {
 			_, n, d, err := c.Next(in)

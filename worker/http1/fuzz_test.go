@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -43,10 +45,11 @@ func FuzzRequest(f *testing.F) {
 		"POST * HTTP/1.2\r\nhost: [::1]\r\nTransfer-Encoding: Chunked\r\nExpect: 100-continue\r\nTE: trailers\r\nVia: 1.1 a\r\n\r\n",
 		get + "X-Forwarded-For: 1\r\nX-Forwarded-Proto: 2\r\nX-Forwarded-Host: 3\r\nKeep-Alive: 4\r\nUpgrade: 5\r\n\r\n",
 	} {
-		f.Add([]byte(s), 3, true, false)
+		f.Add([]byte(s), 3, true, false, uint16(0), []byte("v"))
+		f.Add([]byte(s), 1, false, true, uint16(0xaaaa), []byte("a\r\nb: c"))
 	}
 	lim := Limits{HeadBytes: 2048, Fields: 20, TargetBytes: 200}
-	f.Fuzz(func(t *testing.T, b []byte, step int, trusted, override bool) {
+	f.Fuzz(func(t *testing.T, b []byte, step int, trusted, override bool, edit uint16, value []byte) {
 		b = append(b[:len(b):len(b)], "\r\n\r\n"...) // no line stays incomplete, so that pieces must agree with the whole
 		var r, pieces Request
 		n, err := r.Parse(b, &lim)
@@ -61,18 +64,48 @@ func FuzzRequest(f *testing.F) {
 		fw := Forward{ClientIP: []byte("192.0.2.7"), Proto: []byte("https"), KeepXFF: trusted}
 		if override {
 			fw.Host = []byte("up.test:80")
+			fw.URI = StripPrefix(r.URI, firstSegment(r.URI))
+		}
+		removed := chosen(r.Fields, edit)
+		if len(removed) > 0 {
+			fw.Edit = NewHeaderEdit(removed)
+		}
+		var added bool
+		if fw.Extra, added = AppendField(nil, []byte("X-Added"), value); added == bytes.ContainsFunc(value, control) {
+			t.Fatalf("field value %q: appended %t", value, added)
 		}
 		out := r.AppendForward(nil, &fw)
 		if other := pieces.AppendForward(nil, &fw); !bytes.Equal(out, other) {
 			t.Fatalf("%q: at once %q, by %d %q", b, out, step, other)
 		}
 		clean(t, out)
-		checkForwarded(t, &r, out)
+		checkForwarded(t, &r, &fw, removed, out)
 	})
 }
 
+// chosen returns the names of the fields whose bit is set.
+func chosen(fields []Field, bits uint16) (names []string) {
+	for i := range fields {
+		if bits>>(i%16)&1 != 0 {
+			names = append(names, string(fields[i].Name))
+		}
+	}
+	return names
+}
+
+// control reports whether c cannot stand in a field value.
+func control(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
+// firstSegment returns "/a" of "/a/b?c".
+func firstSegment(uri []byte) []byte {
+	if i := bytes.IndexAny(uri[1:], "/?"); i >= 0 {
+		return uri[:1+i]
+	}
+	return uri
+}
+
 // checkForwarded reads out, what r was forwarded as, and compares the two.
-func checkForwarded(t *testing.T, r *Request, out []byte) {
+func checkForwarded(t *testing.T, r *Request, f *Forward, removed []string, out []byte) {
 	t.Helper()
 	via := "Via: 1.1 proxyd\r\n\r\n"
 	if r.Minor == 0 {
@@ -89,14 +122,26 @@ func checkForwarded(t *testing.T, r *Request, out []byte) {
 	if n, err := again.Parse(seen, &testLimits); n != len(seen) {
 		t.Fatalf("%q read again: %d, %v", seen, n, err)
 	}
-	if !bytes.Equal(again.Method, r.Method) || !bytes.Equal(again.Target, r.URI) || again.Minor != 1 ||
-		again.ContentLength != r.ContentLength || again.Chunked != r.Chunked || again.ExpectContinue != r.ExpectContinue {
+	target := r.URI
+	if f.URI != nil {
+		target = f.URI
+	}
+	expect := r.ExpectContinue && !slices.ContainsFunc(removed, func(s string) bool { return strings.EqualFold(s, "expect") })
+	if !bytes.Equal(again.Method, r.Method) || !bytes.Equal(again.Target, target) || again.Minor != 1 ||
+		again.ContentLength != r.ContentLength || again.Chunked != r.Chunked || again.ExpectContinue != expect {
 		t.Fatalf("%q read again: got %+v; want %+v", seen, again, r)
 	}
 	for _, f := range again.Fields {
 		if (hopByHop &^ KindTransferEncoding.set()).has(f.Kind) {
 			t.Fatalf("%s in %q", f.Name, seen)
 		}
+	}
+	want := passing(r.Fields, removed)
+	if f.Extra != nil {
+		want.Add("X-Added", strings.Trim(strings.TrimPrefix(strings.TrimSuffix(string(f.Extra), "\r\n"), "X-Added: "), " \t"))
+	}
+	if got := passing(again.Fields, nil); !reflect.DeepEqual(got, want) {
+		t.Fatalf("%q without %q: got fields %q; want %q", seen, removed, got, want)
 	}
 	std, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(seen)))
 	if err != nil {
@@ -109,6 +154,38 @@ func checkForwarded(t *testing.T, r *Request, out []byte) {
 	if std.ContentLength != length || std.Method != string(r.Method) {
 		t.Fatalf("%q: net/http reads method %s, length %d; want %s, %d", seen, std.Method, std.ContentLength, r.Method, length)
 	}
+	for _, name := range notCompared {
+		std.Header.Del(name)
+	}
+	want.Del("Cache-Control")
+	if std.Header.Del("Cache-Control"); !reflect.DeepEqual(std.Header, want) { // it adds one where there is a Pragma
+		t.Fatalf("%q without %q: net/http reads fields %q; want %q", seen, removed, std.Header, want)
+	}
+}
+
+// notCompared are the fields that the proxy writes itself.
+var notCompared = []string{
+	"Host", "Transfer-Encoding", "Connection", "Upgrade", "Expect", "Max-Forwards",
+	"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
+}
+
+// passing returns the fields that are forwarded as they are, but for removed.
+func passing(fields []Field, removed []string) http.Header {
+	h := http.Header{}
+	for _, f := range fields {
+		h.Add(string(f.Name), string(f.Value))
+	}
+	for _, f := range fields {
+		if hopByHop.has(f.Kind) {
+			h.Del(string(f.Name))
+		}
+	}
+	for _, name := range append(removed, notCompared...) {
+		if k := kindOf([]byte(name)); k != KindContentLength && k != KindVia {
+			h.Del(name)
+		}
+	}
+	return h
 }
 
 func FuzzResponse(f *testing.F) {
@@ -117,10 +194,11 @@ func FuzzResponse(f *testing.F) {
 		"HTTP/1.1 204 \r\nContent-Length: 4\r\nTrailer: x\r\n\r\n", "HTTP/1.1 103 E\tH\r\nLink: a\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: 5\r\nSet-Cookie: a\r\n\r\n5\r\n",
 	} {
-		f.Add([]byte(s), 3, false)
+		f.Add([]byte(s), 3, false, uint16(0))
+		f.Add([]byte(s), 1, true, uint16(0xaaaa))
 	}
 	lim := Limits{HeadBytes: 2048, Fields: 20}
-	f.Fuzz(func(t *testing.T, b []byte, step int, closing bool) {
+	f.Fuzz(func(t *testing.T, b []byte, step int, closing bool, edit uint16) {
 		b = append(b[:len(b):len(b)], "\r\n\r\n"...)
 		var r, pieces Response
 		n, err := r.Parse(b, &lim)
@@ -138,6 +216,8 @@ func FuzzResponse(f *testing.F) {
 		}
 		o := r.For(&req, closing)
 		o.Date = testDate
+		removed := append(chosen(r.Fields, edit), "date")
+		o.Edit, o.Extra = NewHeaderEdit(removed), testDate
 		out := r.AppendForward(nil, &o)
 		clean(t, out)
 		var again Response
@@ -153,6 +233,15 @@ func FuzzResponse(f *testing.F) {
 		}
 		if again.Status >= 200 && (again.Close != closing || again.Header("date") == nil) {
 			t.Fatalf("%q: close %v; want %v, and a date", out, again.Close, closing)
+		}
+		fields := passing(r.Fields, removed)
+		if r.Status >= 200 {
+			fields.Add("Date", string(testDate[len("Date: "):len(testDate)-2]))
+		}
+		got := passing(again.Fields, nil)
+		fields.Del("Content-Length") // whose going depends on the status and on the framing
+		if got.Del("Content-Length"); !reflect.DeepEqual(got, fields) {
+			t.Fatalf("%q without %q: got fields %q; want %q", out, removed, got, fields)
 		}
 		std, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(out)), &http.Request{Method: "GET"})
 		if err == nil && want != BodyNone && std.ContentLength != again.ContentLength {

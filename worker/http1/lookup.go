@@ -58,3 +58,25 @@ func valueOf(pair []byte, name string) ([]byte, bool) {
 	}
 	return pair[n+1:], pair[n] == '='
 }
+
+// FieldIn returns the value of the first field called name, in lower case, in the
+// head that AppendForward or Append made, with which head starts; nil if there
+// is none.
+func FieldIn(head []byte, name string) []byte {
+	for {
+		i := bytes.Index(head, []byte("\r\n"))
+		if i < 0 {
+			return nil
+		}
+		if head = head[i+2:]; bytes.HasPrefix(head, []byte("\r\n")) {
+			return nil // a body may follow
+		}
+		if n := len(name); len(head) > n && head[n] == ':' && equalFold(head[:n], name) {
+			end := bytes.IndexByte(head, '\r')
+			if end < 0 {
+				return nil
+			}
+			return trim(head[n+1 : end])
+		}
+	}
+}

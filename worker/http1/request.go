@@ -5,6 +5,20 @@ type Limits struct {
 	HeadBytes   int // start line, fields and the blank line
 	Fields      int // field lines
 	TargetBytes int // request target
+
+	// Pseudonym is what Via calls this proxy, a token: a request that has it there
+	// has been here before. "" is DefaultPseudonym; responses do not need it.
+	Pseudonym string
+}
+
+// DefaultPseudonym is what Via calls a proxy that was given no name.
+const DefaultPseudonym = "proxyd"
+
+func pseudonymOr(name string) string {
+	if name == "" {
+		return DefaultPseudonym
+	}
+	return name
 }
 
 // A Form is one of the forms of a request target (RFC 9112 section 3.2).
@@ -141,7 +155,7 @@ func (r *Request) parse(b []byte, lim *Limits) (n int, err *Error) {
 			break
 		}
 		if f.Kind != KindOther {
-			if err := r.known(f); err != nil {
+			if err := r.known(f, lim); err != nil {
 				return 0, err
 			}
 		}
@@ -170,7 +184,7 @@ func skipBlank(b []byte) (int, *Error) {
 }
 
 // known checks and notes a field that the proxy acts on.
-func (r *Request) known(f *Field) *Error {
+func (r *Request) known(f *Field, lim *Limits) *Error {
 	again := r.seen.has(f.Kind)
 	r.seen |= f.Kind.set()
 	switch f.Kind {
@@ -203,7 +217,7 @@ func (r *Request) known(f *Field) *Error {
 	case KindMaxForwards:
 		return r.maxForwards(f.Value, again)
 	case KindVia:
-		if looped(f.Value) {
+		if looped(f.Value, pseudonymOr(lim.Pseudonym)) {
 			return errLoop
 		}
 	}
@@ -267,8 +281,8 @@ func (r *Request) maxForwards(v []byte, again bool) *Error {
 	return nil
 }
 
-// looped reports whether a Via value names this proxy as a recipient.
-func looped(list []byte) bool {
+// looped reports whether a Via value names the proxy as a recipient.
+func looped(list []byte, pseudonym string) bool {
 	for len(list) > 0 {
 		var hop []byte
 		hop, list = member(list)

@@ -344,6 +344,57 @@ func TestRequestReset(t *testing.T) {
 	}
 }
 
+func TestRequestLoop(t *testing.T) {
+	for _, test := range []struct {
+		via, pseudonym string
+		status         int
+	}{
+		{"1.1 proxyd", "", 508},
+		{"1.1 proxyd", "edge-1", 0},
+		{"1.1 edge-1", "", 0},
+		{"1.1 a, 1.0 EDGE-1 (x)", "edge-1", 508},
+		{"1.1 edge-12", "edge-1", 0},
+		{"1.1 edge", "edge-1", 0},
+		{"1.1 a (edge-1)", "edge-1", 0},
+		{"edge-1", "edge-1", 0},
+	} {
+		lim := testLimits
+		lim.Pseudonym = test.pseudonym
+		var r Request
+		if _, err := r.Parse([]byte(get+"Via: "+test.via+"\r\n\r\n"), &lim); statusOf(err) != test.status {
+			t.Errorf("Via %q to %q: got %v; want status %d", test.via, test.pseudonym, err, test.status)
+		}
+	}
+}
+
+func TestStripPrefix(t *testing.T) {
+	for _, test := range []struct{ uri, prefix, want string }{
+		{"/v1/x?q", "/v1", "/x?q"},
+		{"/v1", "/v1", "/"},
+		{"/v1/", "/v1", "/"},
+		{"/v1?q", "/v1", "/?q"},
+		{"/v1?", "/v1", "/?"},
+		{"/v1/?q", "/v1", "/?q"},
+		{"/v1//x", "/v1", "//x"},
+		{"/v1/v1/x", "/v1", "/v1/x"},
+		{"/v10", "/v1", "/v10"},
+		{"/v1%2Fx", "/v1", "/v1%2Fx"},
+		{"/V1/x", "/v1", "/V1/x"},
+		{"/x/v1/y", "/v1", "/x/v1/y"},
+		{"/x?/v1/y", "/v1", "/x?/v1/y"},
+		{"/", "/v1", "/"},
+		{"/v1/a/b/c", "/v1/a", "/b/c"},
+		{"/x", "", "/x"},
+		{"*", "/v1", "*"},
+		{"*", "", "*"},
+	} {
+		uri := []byte(test.uri)
+		if got := string(StripPrefix(uri, []byte(test.prefix))); got != test.want || string(uri) != test.uri {
+			t.Errorf("%q without %q: got %q; want %q", test.uri, test.prefix, got, test.want)
+		}
+	}
+}
+
 func TestLookup(t *testing.T) {
 	const head = "GET /k?a=1&b&=x&a=2&c%20=3&d= HTTP/1.1\r\nHost: h\r\nAppID: 7\r\nX-Empty:\r\nappid: 8\r\n" +
 		"Cookie: one=1; two=\"2\"\r\nCookie: three;one=9;=z\r\n\r\n"
@@ -381,5 +432,25 @@ func TestLookup(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%q: got %q; want %q", test.name, got, test.want)
 		}
+	}
+}
+
+func TestFieldIn(t *testing.T) {
+	answer := Answer{Status: 200, Date: testDate, Extra: []byte("A: 1\r\nX-Empty:\r\nx-two: a\r\nX-Two: b\r\n"), Body: []byte("\r\nX-Body: 1\r\n")}
+	head := answer.Append(nil)
+	const none = "none"
+	for name, want := range map[string]string{
+		"a": "1", "x-two": "a", "x-empty": "", "content-length": "13", "x-body": none, "http/1.1 200 ok": none, "": none, "x-tw": none,
+	} {
+		got := none
+		if v := FieldIn(head, name); v != nil {
+			got = string(v)
+		}
+		if got != want {
+			t.Errorf("%q: got %q; want %q", name, got, want)
+		}
+	}
+	if got := FieldIn(head[:len("HTTP/1.1 200 OK\r\nDate: T")], "date"); got != nil {
+		t.Errorf("in half a head: got %q; want nil", got)
 	}
 }

@@ -107,12 +107,7 @@ func (r *Response) parseLine(b []byte) (next int, err *Error) {
 	if r.Status < 100 || b[end] != ' ' && b[end] != '\r' {
 		return 0, errStatusLine
 	}
-	for {
-		if end = nextControl(b, end); end == len(b) || b[end] != '\t' {
-			break
-		}
-		end++
-	}
+	end = fieldValueEnd(b, end)
 	if end+1 >= len(b) && (end == len(b) || b[end] == '\r') {
 		return 0, nil
 	}

@@ -32,6 +32,17 @@ func nextControl(b []byte, i int) int {
 	return i
 }
 
+// fieldValueEnd returns the index of the first byte at or after i that cannot be
+// part of a field value: a control byte other than a tab.
+func fieldValueEnd(b []byte, i int) int {
+	for {
+		if i = nextControl(b, i); i == len(b) || b[i] != '\t' {
+			return i
+		}
+		i++
+	}
+}
+
 // targetEnd returns the index of the first byte at or after i that cannot be
 // part of a request target: a control byte, a space or '#'. Bytes above 0x7f and
 // the few visible ones that RFC 3986 excludes pass: clients send them, and no

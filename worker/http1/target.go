@@ -111,6 +111,25 @@ func (r *Request) oddTarget() *Error {
 	return nil
 }
 
+// StripPrefix returns path and query without the segments at their start that are
+// prefix, which has a slash at its start and none at its end; uri itself if it
+// does not start with these. The result starts with a slash and is a part of uri,
+// unless a query follows the prefix at once: that needs a copy.
+func StripPrefix(uri, prefix []byte) []byte {
+	rest, ok := bytes.CutPrefix(uri, prefix)
+	switch {
+	case !ok:
+		return uri
+	case len(rest) == 0:
+		return slash
+	case rest[0] == '/':
+		return rest
+	case rest[0] == '?':
+		return append([]byte("/"), rest...)
+	}
+	return uri
+}
+
 // schemeOf returns "http://" or "https://" as it stands before an absolute
 // target, empty if neither does.
 func schemeOf(target []byte) []byte {

@@ -30,6 +30,8 @@ type Conn struct {
 
 	readable bool // an edge came and the socket was not drained since
 	writable bool // no write was refused since the last edge
+	watched  bool // epoll knows it; until it does, readable is a guess
+	refused  bool // a Try call found nothing, or no room, since the last edge
 	hup      bool // the peer closed its side: reads never block again
 	failed   bool // the socket has an error, or both sides are closed
 
@@ -43,23 +45,72 @@ type Conn struct {
 
 // Register puts fd, a non-blocking stream socket that c owns from now on, on l.
 func (l *Loop) Register(c *Conn, fd int) error {
+	l.Adopt(c, fd)
+	c.readable = false
+	if err := c.watch(); err != nil {
+		c.Close()
+		return err
+	}
+	return nil
+}
+
+// Adopt is Register put off until there is something to wait for: what can be
+// read and answered at once then never costs the calls that epoll does. The
+// first read of c is a guess that there is something.
+func (l *Loop) Adopt(c *Conn, fd int) {
 	for fd >= len(l.conns) {
 		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)))...)
 	}
 	l.generation++
-	*c = Conn{loop: l, fd: int32(fd), gen: l.generation, writable: true}
+	*c = Conn{loop: l, fd: int32(fd), gen: l.generation, readable: true, writable: true}
+	l.conns[fd] = c
+}
+
+// watch tells epoll of c. What is there to be read already makes an edge, too.
+func (c *Conn) watch() error {
+	if c.idle == c.loop.unwatched {
+		c.idle.remove(c)
+	}
+	c.watched = true
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | epollet, Fd: c.fd, Pad: int32(c.gen)}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		closeFD(c.fd)
-		*c = Conn{fd: -1}
+	if err := unix.EpollCtl(c.loop.epoll, unix.EPOLL_CTL_ADD, int(c.fd), &ev); err != nil {
 		return &OpError{"epoll_ctl", err}
 	}
-	l.conns[fd] = c
 	return nil
+}
+
+// await prepares c for a wait. Who waits for something of c needs its edges now;
+// who only wants to hear if it breaks meanwhile can do without for a moment, in
+// which most waits are over.
+func (c *Conn) await(t *Task) {
+	c.waiter = t
+	switch {
+	case c.watched || c.loop == nil:
+	case c.refused:
+		c.mustWatch()
+	case c.idle == nil:
+		c.parkedAt = c.loop.now
+		c.loop.unwatched.push(c)
+	}
+}
+
+// mustWatch is watch for callers that cannot fail. A connection that cannot be
+// waited for is broken, for its peer too.
+func (c *Conn) mustWatch() {
+	if c.watch() != nil {
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
+		c.hup, c.failed, c.readable, c.writable = true, true, true, true
+		if c.waiter != nil {
+			c.waiter.Wake()
+		}
+	}
 }
 
 // Open reports whether c is registered and not closed.
 func (c *Conn) Open() bool { return c.loop != nil }
+
+// Loop returns the loop that c is on; nil after Close.
+func (c *Conn) Loop() *Loop { return c.loop }
 
 // FD returns the descriptor, which stays c's; -1 after Close.
 func (c *Conn) FD() int { return int(c.fd) }
@@ -81,6 +132,7 @@ func (c *Conn) refuse() error {
 	if c.loop == nil {
 		return net.ErrClosed
 	}
+	c.refused = true
 	return ErrAgain // the edge that says otherwise has not come
 }
 
@@ -93,7 +145,7 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 	n, e := recv(c.fd, b)
 	switch {
 	case e == syscall.EAGAIN:
-		c.readable = false
+		c.readable, c.refused = false, true
 		return 0, ErrAgain
 	case e != 0:
 		return 0, e
@@ -111,10 +163,11 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 // Quiet asks the kernel whether the connection is open and has nothing to read,
 // also if the event that would say otherwise has not been delivered yet.
 func (c *Conn) Quiet() bool {
-	if c.loop == nil || c.readable {
+	if c.loop == nil || peek(c.fd) != syscall.EAGAIN {
 		return false
 	}
-	return peek(c.fd) == syscall.EAGAIN
+	c.readable = false // it may have been a guess
+	return true
 }
 
 // TryWrite sends what the socket takes of b, and returns ErrAgain if that is
@@ -128,7 +181,14 @@ func (c *Conn) TryWrite(b []byte) (int, error) {
 }
 
 // TryWritev is TryWrite of up to four slices in turn, with one system call.
-func (c *Conn) TryWritev(bufs ...[]byte) (int, error) {
+func (c *Conn) TryWritev(bufs ...[]byte) (int, error) { return c.gather(bufs, 0) }
+
+// TryWriteLast is TryWritev of what nothing is written after: the kernel may keep
+// the end of it back until CloseWrite, and then sends it in one segment with the
+// FIN, which spares the peer a packet and a wake-up, and us their cost.
+func (c *Conn) TryWriteLast(bufs ...[]byte) (int, error) { return c.gather(bufs, unix.MSG_MORE) }
+
+func (c *Conn) gather(bufs [][]byte, flags uintptr) (int, error) {
 	if !c.writable {
 		return 0, c.refuse()
 	}
@@ -136,20 +196,20 @@ func (c *Conn) TryWritev(bufs ...[]byte) (int, error) {
 	for _, b := range bufs {
 		total += len(b)
 	}
-	n, e := c.loop.vec.send(c.fd, bufs)
+	n, e := c.loop.vec.send(c.fd, bufs, flags)
 	return c.sent(n, e, total)
 }
 
 func (c *Conn) sent(n int, e syscall.Errno, want int) (int, error) {
 	switch {
 	case e == syscall.EAGAIN:
-		c.writable = false
+		c.writable, c.refused = false, true
 		return 0, ErrAgain
 	case e != 0:
 		return 0, e
 	}
 	if n < want {
-		c.writable = false
+		c.writable, c.refused = false, true
 	}
 	return n, nil
 }
@@ -201,6 +261,9 @@ func (c *Conn) Park(owner Parked, in *Idle) {
 		c.parkedAt = c.loop.now
 		in.push(c)
 	}
+	if !c.watched && !c.readable {
+		c.mustWatch()
+	}
 	if c.readable {
 		c.loop.wakes = append(c.loop.wakes, c)
 	}
@@ -220,7 +283,14 @@ func (c *Conn) wake(expired bool) {
 	owner.Wake(c, expired)
 }
 
-func (c *Conn) wakeExpired() { c.wake(true) }
+// wakeExpired is called when c's time in its list is over.
+func (c *Conn) wakeExpired() {
+	if c.idle == c.loop.unwatched {
+		c.mustWatch()
+		return
+	}
+	c.wake(true)
+}
 
 // event notes what epoll reported and hands the connection to who waits for it.
 func (c *Conn) event(events uint32) {

@@ -13,6 +13,14 @@ import (
 // StallAfter is how long a turn may take before it is counted as a stall.
 const StallAfter = 50 * time.Millisecond
 
+// briefly is for how many ms the loop waits with its processor in hand: no longer
+// than the Go scheduler leaves one to a goroutine anyway.
+const briefly = 10
+
+// unwatchedFor is how long a connection may go unnoticed that breaks while nobody
+// wants anything of it.
+const unwatchedFor = 5 * time.Millisecond
+
 // An OpError is a failed operation of the loop on a descriptor.
 type OpError struct {
 	Op  string // the system call
@@ -41,16 +49,19 @@ type Loop struct {
 	generation    uint32
 	listeners     map[int32]*Listener
 
+	jobs    int     // goroutines of Task.Go
 	running *Task   // the coroutine that runs now, nil on the loop itself
 	ready   []*Task // to resume at the end of the turn
 	wakes   []*Conn // parked with something to read already
 	free    []*Task
 
-	timers timers
-	idles  []*Idle
-	vec    vector
-	peer   peer
-	stats  Stats
+	timers    timers
+	idles     []*Idle
+	unwatched *Idle // adopted, in the middle of something, and not yet on epoll
+	vec       vector
+	peer      peer
+	pipes     pipes
+	stats     Stats
 
 	turn    atomic.Int64 // when the present turn began, 0 between turns
 	stopped bool
@@ -79,6 +90,7 @@ func New() (*Loop, error) {
 	}
 	l := &Loop{epoll: epoll, wakeup: wakeup, base: time.Now(), listeners: map[int32]*Listener{}}
 	l.now = l.clock()
+	l.unwatched = l.NewIdle(unwatchedFor)
 	return l, nil
 }
 
@@ -95,6 +107,10 @@ func (l *Loop) Close() {
 		t.stop()
 	}
 	l.free = nil
+	for _, p := range l.pipes.free {
+		p.close()
+	}
+	l.pipes.free = nil
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed {
@@ -137,13 +153,9 @@ func (l *Loop) Stop() { l.Post(func() { l.stopped = true }) }
 func (l *Loop) Run() error {
 	events := make([]unix.EpollEvent, 512)
 	for !l.stopped {
-		n := pollNow(l.epoll, events)
-		if n == 0 && !l.pending() {
-			var err error
-			if n, err = unix.EpollWait(l.epoll, events, l.timeout()); err != nil && err != unix.EINTR {
-				return &OpError{"epoll_wait", err}
-			}
-			n = max(n, 0)
+		n, err := l.await(events)
+		if err != nil {
+			return err
 		}
 		l.now = l.clock()
 		l.turn.Store(l.now)
@@ -154,6 +166,28 @@ func (l *Loop) Run() error {
 		l.measure()
 	}
 	return nil
+}
+
+// await waits for events, at first without leaving the Go scheduler: under load
+// the next event comes soon, and each blocking call that it is told of keeps its
+// monitor awake, which costs more than the waits do.
+func (l *Loop) await(events []unix.EpollEvent) (int, error) {
+	ms := 0
+	if !l.pending() {
+		ms = l.timeout()
+	}
+	brief := min(uint(ms), briefly) // ms is -1 for ever
+	if l.jobs > 0 {
+		brief = 0 // they may need the processor
+	}
+	if n := pollFor(l.epoll, events, brief); n > 0 || ms == 0 {
+		return n, nil
+	}
+	n, err := unix.EpollWait(l.epoll, events, l.timeout())
+	if err != nil && err != unix.EINTR {
+		return 0, &OpError{"epoll_wait", err}
+	}
+	return max(n, 0), nil
 }
 
 func (l *Loop) dispatch(ev *unix.EpollEvent) {

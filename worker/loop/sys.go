@@ -37,7 +37,7 @@ type vector struct {
 	iov [4]unix.Iovec
 }
 
-func (v *vector) send(fd int32, bufs [][]byte) (int, syscall.Errno) {
+func (v *vector) send(fd int32, bufs [][]byte, flags uintptr) (int, syscall.Errno) {
 	k := 0
 	for _, b := range bufs {
 		if len(b) == 0 {
@@ -49,7 +49,7 @@ func (v *vector) send(fd int32, bufs [][]byte) (int, syscall.Errno) {
 	}
 	v.hdr.Iov = &v.iov[0]
 	v.hdr.SetIovlen(k)
-	n, _, e := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.hdr)), syscall.MSG_NOSIGNAL)
+	n, _, e := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.hdr)), syscall.MSG_NOSIGNAL|flags)
 	return int(n), e
 }
 
@@ -83,9 +83,17 @@ func bigEndian(port uint16) uint16 {
 	return uint16(b[0])<<8 | uint16(b[1])
 }
 
-// pollNow asks epoll without blocking and without leaving the Go scheduler.
-func pollNow(epoll int, events []unix.EpollEvent) int {
-	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+// splice moves up to n bytes; one of the two is a pipe. It takes no flag like
+// MSG_NOSIGNAL: the process ignores SIGPIPE, as Go does for sockets.
+func splice(from, to int32, n int) (int, syscall.Errno) {
+	moved, _, e := syscall.RawSyscall6(syscall.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	return int(moved), e
+}
+
+// pollFor waits for events without telling the Go scheduler. When that wants the
+// goroutine to stop, its signal ends the wait.
+func pollFor(epoll int, events []unix.EpollEvent, ms uint) int {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
 	if e != 0 {
 		return 0
 	}

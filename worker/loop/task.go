@@ -158,10 +158,10 @@ func (t *Task) After(d time.Duration) int64 {
 // readable already: call it only after a Try call said ErrAgain.
 func (t *Task) WaitAny(deadline int64, a, b *Conn) error {
 	if a != nil {
-		a.waiter = t
+		a.await(t)
 	}
 	if b != nil {
-		b.waiter = t
+		b.await(t)
 	}
 	err := t.wait(deadline)
 	if a != nil {
@@ -232,10 +232,11 @@ func (t *Task) Go(f func()) {
 		done     bool
 		panicked any
 	)
+	t.loop.jobs++
 	go func() {
 		defer func() {
 			panicked = recover()
-			t.loop.Post(func() { done = true; t.Wake() })
+			t.loop.Post(func() { done = true; t.loop.jobs--; t.Wake() })
 		}()
 		f()
 	}()

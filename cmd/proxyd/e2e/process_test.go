@@ -19,8 +19,13 @@ const marker = "PROXYD_E2E_DIR="
 // end stops what runs in the proxy's folder, and fails the test if it does not
 // stop by itself, leaves a process behind, or has hit a bug.
 func (p *proxy) end() {
-	for pid := range processesOf(p.dir) {
-		if !isWorker(pid) {
+	all := processesOf(p.dir)
+	orphans := true // the workers, if nothing else is left
+	for pid := range all {
+		orphans = orphans && isWorker(pid)
+	}
+	for pid := range all {
+		if orphans || !isWorker(pid) {
 			_ = syscall.Kill(pid, syscall.SIGTERM) // it may be gone by now
 		}
 	}

@@ -150,8 +150,9 @@ func (p *proxy) command(ctx context.Context, name string, args ...string) *exec.
 // start runs the proxy in the foreground and returns when it serves.
 func (p *proxy) start() {
 	p.t.Helper()
+	before := p.logged(`msg=serving`)
 	p.launch(p.command(context.Background(), binary, "-c", p.path("proxy.hcl")))
-	p.awaitLog(`msg=serving`)
+	p.awaitLogs(`msg=serving`, before+1)
 }
 
 // launch starts c as the proxy. It gets a process group of its own, as from a shell.
@@ -221,10 +222,12 @@ func (p *proxy) run(args ...string) (output string, code int) {
 
 // A status is what 'proxyd status' tells, as far as tests look at it.
 type status struct {
-	Pid     int
-	Config  uint64 `json:"config_number"`
-	PIDFile string `json:"pid_file"`
-	Workers []struct {
+	Pid         int
+	Config      uint64 `json:"config_number"`
+	Incarnation uint64
+	Generation  uint32
+	PIDFile     string `json:"pid_file"`
+	Workers     []struct {
 		Slot, Pid, Restarts int
 		State               string
 	}

@@ -5,9 +5,6 @@ listener "web" {
 upstream "one" {
   servers = ["10.0.0.1:80"]
 }
-access_log "json" {
-  output = "/var/log/access.log"
-}
 admin {
   http = "127.0.0.1:9901"
 }

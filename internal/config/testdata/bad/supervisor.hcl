@@ -1,5 +1,6 @@
 supervisor {
-  user = "proxyd"
+  user = "no such/user"
+  via  = "a proxy"
 }
 listener "web" {
   address = ":8080"

@@ -1,0 +1,52 @@
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// cidrMatch builds cidr_match(ip, list): false for what is no address.
+func cidrMatch(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool) {
+	list, ok := d.networks(&arg{name: e.Name}, e.Args[1])
+	if !ok {
+		return node{}, false
+	}
+	text := args[0].asText()
+	n := node{kind: boolNode, size: 1 + 16*len(list), truth: func(s Subject, buf *[]byte) bool {
+		start := len(*buf)
+		ip, ok := parseIP(text(s, buf))
+		*buf = (*buf)[:start]
+		return ok && within(list, ip)
+	}}
+	return folded(n, args)
+}
+
+// ipPrefix builds ip_prefix(ip, bits4, bits6): the network that ip lies in, null
+// for what is no address.
+func ipPrefix(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool) {
+	const usual6 = 64
+	bits4, ok := d.wholeNumber(e, args, 1, 0, 32)
+	bits6, ok6 := int64(usual6), true
+	if len(args) > 2 {
+		bits6, ok6 = d.wholeNumber(e, args, 2, 0, 128)
+	}
+	if !ok || !ok6 {
+		return node{}, false
+	}
+	text := args[0].asText()
+	n := node{kind: textNode, text: func(s Subject, buf *[]byte) []byte {
+		start := len(*buf)
+		ip, ok := parseIP(text(s, buf))
+		*buf = (*buf)[:start]
+		if !ok {
+			return nil
+		}
+		bits := bits4
+		if ip.Is6() {
+			bits = bits6
+		}
+		network, _ := ip.Prefix(int(bits)) // bits are in range
+		*buf = network.AppendTo(*buf)
+		return (*buf)[start:]
+	}}
+	return folded(n, args)
+}

@@ -1,0 +1,55 @@
+package supervisor
+
+import (
+	"cmp"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/proxyd/proxyd/internal/shm"
+)
+
+// current tells whether w is one of those that are to serve.
+func (w *worker) current(s *supervisor) bool { return w.generation == s.generation && w.leaving == "" }
+
+func (s *supervisor) count(f func(*worker) bool) int {
+	n := 0
+	for _, w := range s.workers {
+		if f(w) {
+			n++
+		}
+	}
+	return n
+}
+
+// fit adds workers to the generation in force until it is complete.
+func (s *supervisor) fit() {
+	for s.count(func(w *worker) bool { return w.current(s) }) < workerCount(s.config) {
+		slot := s.freeSlot()
+		if slot < 0 {
+			s.log.Error("no free slot for another worker", "slots", shm.MaxSlots)
+			return
+		}
+		s.workers = append(s.workers, &worker{slot: slot, generation: s.generation, since: time.Now()})
+	}
+	s.sortWorkers()
+}
+
+// freeSlot finds a slot of the segment whose counters nobody writes; -1: none.
+// A process that we do not know may be an orphan that has yet to come in.
+func (s *supervisor) freeSlot() int {
+	for slot := range shm.MaxSlots {
+		taken := slices.ContainsFunc(s.workers, func(w *worker) bool { return w.slot == slot })
+		pid := int(s.segment.Slot(slot).Pid.Load())
+		if !taken && (pid == 0 || syscall.Kill(pid, 0) == syscall.ESRCH) {
+			return slot
+		}
+	}
+	return -1
+}
+
+func (s *supervisor) sortWorkers() {
+	slices.SortFunc(s.workers, func(a, b *worker) int {
+		return cmp.Or(cmp.Compare(a.generation, b.generation), cmp.Compare(a.slot, b.slot))
+	})
+}

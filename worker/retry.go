@@ -1,0 +1,100 @@
+package worker
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/lb"
+)
+
+// maxInHand is how long a request body may be, in bytes, that is kept until its
+// response begins, so that it can be sent again.
+const maxInHand = 64 << 10
+
+// A retry is when a request of a route is sent to another server.
+type retry struct {
+	*config.Retry
+	asked   bool // the route says so; else it is the default
+	budgets map[*upstream]*lb.Budget
+}
+
+// inHand reports whether the body of the request is to be kept.
+func (x *exchange) inHand() bool {
+	n := x.req.ContentLength
+	return n > 0 && n <= maxInHand && x.route.retry.Attempts > 1 && idempotent(x.req.Method)
+}
+
+// repeatable reports whether the request can be sent once more with no risk that
+// it takes effect twice (RFC 9110 section 9.2.2): it is idempotent or nothing of
+// it was sent, and all of its body is still there.
+func (x *exchange) repeatable() bool {
+	if x.piped && x.up.sent && !idempotent(x.req.Method) {
+		return false
+	}
+	return !x.piped || !x.req.HasBody() || x.up.intact()
+}
+
+// stale reports whether a request failed with err only because the connection it
+// was sent on had been closed while it was idle. Such a request goes out again
+// whatever the route says of retries: nothing is wrong with the server.
+func (x *exchange) stale(err error) bool {
+	return x.server.reused && x.got == 0 && disconnected(err) && x.repeatable()
+}
+
+// disconnected reports whether err is a connection that ended without a response.
+func disconnected(err error) bool {
+	return err == errNoResponse || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// elsewhere reports whether the request, which failed with err, is to be sent to
+// another server, and if so gives up the present one.
+func (x *exchange) elsewhere(err error) bool {
+	r := x.route.retry
+	if x.got > 0 || !(r.Reset && disconnected(err) || r.Timeout && err == errFirstByte) {
+		return false
+	}
+	return x.giveUp(err)
+}
+
+// failover reports whether a server that cannot be connected to is passed over
+// for another. Nothing of the request was sent then, and no server is burdened
+// twice, so that this needs no budget.
+func (x *exchange) failover() bool {
+	r := x.route.retry
+	return !r.asked || r.Connect && x.account.attempts < r.Attempts
+}
+
+// answersElsewhere reports whether a response of this status is not relayed, and
+// the request sent to another server.
+func (x *exchange) answersElsewhere() bool {
+	r := x.route.retry
+	return slices.Contains(r.Statuses, x.resp.Status) && x.giveUp(errRetryStatus)
+}
+
+// giveUp takes a retry out of the budget, if the request can be repeated, there
+// is another server, and the attempts are not used up.
+func (x *exchange) giveUp(err error) bool {
+	r, s := x.route.retry, x.server.pool.server
+	if x.account.attempts >= r.Attempts || !x.repeatable() || x.late() {
+		return false
+	}
+	x.tried = append(x.tried, s)
+	if !x.upstream.pool.Usable(x.tried) || !r.budgets[x.upstream].Retry() {
+		x.tried = x.tried[:len(x.tried)-1]
+		return false
+	}
+	x.w.count(shm.Retries)
+	x.w.log.Debug("retry", "upstream", x.upstream.config.Name, "server", s.Address, "attempt", x.account.attempts, "error", err)
+	return true
+}
