@@ -88,16 +88,15 @@ func (s *supervisor) arrived(o *orphan) {
 // share opens a duplicate of a segment's descriptor as the one of this supervisor.
 func (s *supervisor) share(f *os.File) error {
 	var fd int
-	err := control(f, func(old int) (err error) {
-		fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 3)
-		return err
-	})
+	err := control(f, func(old int) (err error) { fd, err = dup(old); return err })
 	if err != nil {
 		return fmt.Errorf("segment: %w", err)
 	}
 	s.segment, err = shm.Open(os.NewFile(uintptr(fd), "shm"))
 	return err
 }
+
+func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) }
 
 // awaitsOrphans tells whether a worker lives that has not come in.
 func (s *supervisor) awaitsOrphans() bool {

@@ -169,16 +169,9 @@ func (c *control) keep(m handoff.Message, one func(name string, fd int)) error {
 		if err != nil {
 			return c.refuse(m, 0, err)
 		}
-		c.onLoop(func() { one(body.Names[i], fd) })
+		c.w.onLoop(func() { one(body.Names[i], fd) })
 	}
 	return c.ack(m)
-}
-
-// onLoop runs f on the loop and waits for it.
-func (c *control) onLoop(f func()) {
-	done := make(chan struct{})
-	c.w.loop.Post(func() { defer close(done); f() })
-	<-done
 }
 
 // prepare compiles the bundle that comes with m.
@@ -189,6 +182,9 @@ func (c *control) prepare(m handoff.Message) error {
 		return c.refuse(m, 0, err)
 	}
 	s, err := c.compile(m, body)
+	if err == nil && c.current == nil {
+		err = c.w.selfTest(s)
+	}
 	if err != nil {
 		return c.refuse(m, body.Config, err)
 	}
@@ -206,7 +202,7 @@ func (c *control) forgetPrepared() {
 func (c *control) abort() error {
 	c.forgetPrepared()
 	if c.current != nil {
-		c.onLoop(func() { c.w.forget(c.current) })
+		c.w.onLoop(func() { c.w.forget(c.current) })
 	}
 	return nil
 }
@@ -237,7 +233,7 @@ func (c *control) compile(m handoff.Message, body handoff.PrepareBody) (*snapsho
 func (c *control) install() error {
 	s, old := c.prepared, c.current
 	var err error
-	c.onLoop(func() { err = c.w.install(s, old) })
+	c.w.onLoop(func() { err = c.w.install(s, old) })
 	if err != nil {
 		return err
 	}
@@ -279,7 +275,7 @@ func (c *control) commit(m handoff.Message) error {
 func (c *control) drainFor(soft, hard time.Duration) {
 	w := c.w
 	c.draining.Store(true)
-	c.onLoop(func() {
+	c.w.onLoop(func() {
 		w.drain(func() {
 			_ = c.send(handoff.Drained, nil) // the exit says it too
 			w.loop.Stop()

@@ -407,7 +407,7 @@ func addSeeds(f *testing.F) {
 		ok + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ok + "Content-Length: 1, 1\r\n\r\na",
 		"HTTP/1.0 200\r\nConnection: keep-alive\r\nKeep-Alive: x\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 204 \r\nContent-Length: 4\r\n\r\nbody", "HTTP/1.1 304 NM\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n" + good, strings.Repeat("HTTP/1.1 103 E\r\n\r\n", maxInterim+1) + good,
-		switching, "HTTP/2 200\r\n\r\n", "\x15\x03\x01\x00\x02\x02\x28", ok + "X: a\nY: b\r\n\r\n", ok + "X : a\r\n\r\n", ok + "Connection: close, X\r\nX: 1\r\nContent-Length: 1\r\n\r\na", "",
+		switching, "HTTP/2 200\r\n\r\n", "HTTP/1.# 200\r\n\r\n", "HTTP/1.1 9#0\r\n\r\n", "\x15\x03\x01\x00\x02\x02\x28", ok + "X: a\nY: b\r\n\r\n", ok + "X : a\r\n\r\n", ok + "Connection: close, X\r\nX: 1\r\nContent-Length: 1\r\n\r\na", "",
 	} {
 		add(get+"\r\n", r, "")
 		add(get+"\r\n"+get+"\r\n", r+good, "\x12\x1b\x1b\x05\x16\x12\x05")

@@ -323,7 +323,7 @@ func (m *message) checkForwarded(raw []byte) error {
 		return nil // it knows fewer targets and hosts
 	}
 	if body, err := io.ReadAll(std.Body); m.whole && (err != nil || !bytes.Equal(body, m.body)) {
-		return fmt.Errorf("net/http reads the body %q, %w; want %q", body, err, m.body)
+		return fmt.Errorf("net/http reads the body %q, %v; want %q", body, err, m.body)
 	}
 	return nil
 }
@@ -488,7 +488,7 @@ func (m *message) checkDelivered(raw []byte, method string) error {
 	}
 	body, err := io.ReadAll(std.Body)
 	if err != nil || std.StatusCode != m.status || !bytes.Equal(body, m.body) {
-		return fmt.Errorf("net/http reads %d %q, %w; want %d %q", std.StatusCode, body, err, m.status, m.body)
+		return fmt.Errorf("net/http reads %d %q, %v; want %d %q", std.StatusCode, body, err, m.status, m.body)
 	}
 	return nil
 }

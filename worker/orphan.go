@@ -89,7 +89,7 @@ func (c *control) greet(channel *handoff.Conn) error {
 
 // listeners returns duplicates of the listening sockets, which the caller closes.
 func (c *control) listeners() (names []string, fds []int) {
-	c.onLoop(func() {
+	c.w.onLoop(func() {
 		for name, fd := range c.w.sockets {
 			if dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err == nil { // else another worker has it
 				names, fds = append(names, name), append(fds, dup)

@@ -54,9 +54,9 @@ func (x *exchange) proxy() bool {
 			return x.fail(err)
 		}
 		x.account.server = x.server.pool
-		var keep bool
-		if keep, next = x.converse(); next == done {
-			return keep
+		var goesOn bool
+		if goesOn, next = x.converse(); next == done {
+			return goesOn
 		}
 		// The connection is broken, or had died in the pool, where its neighbours may
 		// have died too.
@@ -155,11 +155,11 @@ const (
 )
 
 // converse sends the request to x.server and relays the response.
-func (x *exchange) converse() (keep bool, _ sequel) {
-	buf, received := x.bodyBuffer()
+func (x *exchange) converse() (goesOn bool, _ sequel) {
+	buf, received, keep := x.bodyBuffer()
 	x.up.begin(&x.c.stream, &x.server.stream, x.out, buf, received, x.t.Now())
 	x.up.body(x.req.BodyKind(), x.req.ContentLength, x.req.Chunked)
-	x.up.limit, x.up.keep = x.service.config.Limits.Body, x.hand != nil
+	x.up.limit, x.up.keep = x.service.config.Limits.Body, keep
 	x.piped, x.upErr, x.got = true, nil, 0
 	x.account.asked, x.account.answered = x.t.Now(), 0
 	n, err := x.awaitHead()
@@ -183,20 +183,21 @@ func (x *exchange) converse() (keep bool, _ sequel) {
 
 // bodyBuffer gives up the bytes behind the head, and room for more: for all of
 // the body, if that is to be kept.
-func (x *exchange) bodyBuffer() (buf []byte, received int) {
-	if x.hand != nil {
-		return x.hand, x.up.end
+func (x *exchange) bodyBuffer() (buf []byte, received int, keep bool) {
+	if x.piped && x.up.keep {
+		return x.up.buf, x.up.end, true
 	}
 	buf = x.in[x.headLen:]
 	received = x.have - x.headLen
+	keep = x.inHand()
 	switch {
-	case x.inHand():
+	case keep && int64(len(buf)) < x.req.ContentLength:
 		x.hand = x.w.takeHand()
-		return x.hand, copy(x.hand, buf[:received])
-	case len(buf) < minBody && x.req.HasBody():
+		return x.hand, copy(x.hand, buf[:received]), true
+	case !keep && len(buf) < minBody && x.req.HasBody():
 		buf = append(make([]byte, 0, headBytes), buf[:received]...)[:headBytes]
 	}
-	return buf, received
+	return buf, received, keep
 }
 
 // awaitHead moves the request until the head of the final response has come, and

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"math"
+
 	"github.com/proxyd/proxyd/worker/http1"
 )
 

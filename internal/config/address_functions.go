@@ -1,8 +1,23 @@
 package config
 
 import (
+	"net/netip"
+
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/proxyd/proxyd/internal/ipaddr"
 )
+
+// addressOf returns the closure that yields text as an address. IPv4 in IPv6 is
+// IPv4. What text leaves behind buf it drops.
+func addressOf(text textFunc) func(s Subject, buf *[]byte) (netip.Addr, bool) {
+	return func(s Subject, buf *[]byte) (netip.Addr, bool) {
+		start := len(*buf)
+		ip, ok := ipaddr.Parse(text(s, buf))
+		*buf = (*buf)[:start]
+		return ip.Unmap(), ok
+	}
+}
 
 // cidrMatch builds cidr_match(ip, list): false for what is no address.
 func cidrMatch(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bool) {
@@ -10,11 +25,9 @@ func cidrMatch(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, bo
 	if !ok {
 		return node{}, false
 	}
-	text := args[0].asText()
+	address := addressOf(args[0].asText())
 	n := node{kind: boolNode, size: 1 + 16*len(list), truth: func(s Subject, buf *[]byte) bool {
-		start := len(*buf)
-		ip, ok := parseIP(text(s, buf))
-		*buf = (*buf)[:start]
+		ip, ok := address(s, buf)
 		return ok && within(list, ip)
 	}}
 	return folded(n, args)
@@ -32,11 +45,9 @@ func ipPrefix(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, boo
 	if !ok || !ok6 {
 		return node{}, false
 	}
-	text := args[0].asText()
+	address := addressOf(args[0].asText())
 	n := node{kind: textNode, text: func(s Subject, buf *[]byte) []byte {
-		start := len(*buf)
-		ip, ok := parseIP(text(s, buf))
-		*buf = (*buf)[:start]
+		ip, ok := address(s, buf)
 		if !ok {
 			return nil
 		}
@@ -45,6 +56,7 @@ func ipPrefix(d *decoder, e *hclsyntax.FunctionCallExpr, args []node) (node, boo
 			bits = bits6
 		}
 		network, _ := ip.Prefix(int(bits)) // bits are in range
+		start := len(*buf)
 		*buf = network.AppendTo(*buf)
 		return (*buf)[start:]
 	}}

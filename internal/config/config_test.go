@@ -6,7 +6,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,6 +80,7 @@ func TestShipped(t *testing.T) {
 		Supervisor: Supervisor{
 			StateDir: dir, PIDFile: dir + "/proxyd.pid", AdminSocket: dir + "/admin.sock",
 			ReadyTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, StreamTimeout: 10 * time.Minute,
+			Via: "proxyd",
 		},
 		Listeners: []*Listener{{
 			Name:      "web",
@@ -93,6 +93,7 @@ func TestShipped(t *testing.T) {
 		}},
 		Upstreams:  []*Upstream{one},
 		RateLimits: []*RateLimit{limit},
+		UpstreamOf: map[string]*Upstream{"one": one},
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(Address{})); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
@@ -113,6 +114,7 @@ func TestFull(t *testing.T) {
 	wantSupervisor := Supervisor{
 		Workers: 3, PIDFile: "/run/proxyd/pid", StateDir: folder + "/state", AdminSocket: folder + "/state/admin.sock",
 		Log: folder + "/proxyd.log", ReadyTimeout: 5 * time.Second, DrainTimeout: 90 * time.Second, StreamTimeout: time.Hour,
+		Via: "proxyd",
 	}
 	if c.Supervisor != wantSupervisor {
 		t.Errorf("got %+v; want %+v", c.Supervisor, wantSupervisor)
@@ -186,8 +188,7 @@ func sameInWorker(t *testing.T, b *Bundle, c *Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().Type() == reflect.TypeFor[*Expr]() }, cmp.Ignore())
-	if diff := cmp.Diff(c, again, cmp.AllowUnexported(Address{}), ignore); diff != "" {
+	if diff := cmp.Diff(c, again, comparable); diff != "" {
 		t.Errorf("supervisor -, worker +:\n%s", diff)
 	}
 	if b.Digest() != decoded.Digest() {
@@ -321,8 +322,20 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, l := range c.Listeners {
-			if len(l.Addresses) == 0 || len(l.Routes) == 0 || l.Routes[0].Upstream == nil || len(l.Routes[0].Upstream.Servers) == 0 {
+			if len(l.Addresses) == 0 || len(l.Routes) == 0 || len(c.UpstreamOf) != len(c.Upstreams) {
 				t.Fatalf("got an incomplete listener %+v", l)
+			}
+			for _, r := range l.Routes {
+				exercise(t, r, s)
+			}
+		}
+		for _, a := range c.AccessLogs {
+			var buf []byte
+			if (a.Text == nil) != (a.Format != "text") || a.Text != nil && a.Text.Eval(s, &buf) == nil {
+				t.Fatalf("got access log %+v", a)
+			}
+			if a.When != nil {
+				a.When.Holds(s, &buf)
 			}
 		}
 		for _, r := range c.RateLimits {
@@ -333,4 +346,35 @@ func FuzzParse(f *testing.F) {
 			r.Key.Eval(s, &buf)
 		}
 	})
+}
+
+// exercise holds that r does one thing and evaluates all of its expressions.
+func exercise(t *testing.T, r *Route, s Subject) {
+	actions := 0
+	for _, set := range []bool{r.Upstream != nil, r.UpstreamName != nil, r.Redirect != nil, r.Respond != nil} {
+		if set {
+			actions++
+		}
+	}
+	if actions != 1 {
+		t.Fatalf("got a route that does %d things: %+v", actions, r)
+	}
+	var buf []byte
+	if r.UpstreamName != nil {
+		r.UpstreamName.Eval(s, &buf)
+	}
+	if r.Redirect != nil {
+		r.Redirect.Location.Eval(s, &buf)
+	}
+	if r.When != nil {
+		r.When.Holds(s, &buf)
+	}
+	for _, ops := range []HeaderOps{r.RequestHeaders, r.ResponseHeaders} {
+		for _, op := range append(ops.Set, ops.Add...) {
+			if buf = buf[:0]; checkFieldName(strings.ToLower(op.Name)) != nil {
+				t.Fatalf("got an operation on %q", op.Name)
+			}
+			op.Value.Eval(s, &buf)
+		}
+	}
 }

@@ -19,9 +19,10 @@ type decoder struct {
 	names      map[string]hcl.Range // by "type name": where it is defined
 	upstreams  map[string]*Upstream
 	rateLimits map[string]*RateLimit
-	unbuilt    map[string]bool // names of blocks that are not built yet, which may be referred to
-	routeCount int             // of all listeners
-	programs   int             // about the instructions of all regular expressions
+	unbuilt    map[string]bool               // names of blocks that are not built yet, which may be referred to
+	routeCount int                           // of all listeners
+	yielded    map[hclsyntax.Expression]bool // checked as names of upstreams
+	programs   int                           // about the instructions of all regular expressions
 }
 
 // parse makes the Config of b.
@@ -33,6 +34,7 @@ func parse(b *Bundle) (*Config, error) {
 		upstreams:  map[string]*Upstream{},
 		rateLimits: map[string]*RateLimit{},
 		unbuilt:    map[string]bool{},
+		yielded:    map[hclsyntax.Expression]bool{},
 	}
 	tree, complete := d.body()
 	if tree == nil {

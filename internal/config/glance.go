@@ -10,17 +10,17 @@ import (
 // each while it parses.
 const maxWords = 2_000_000
 
-// words counts the words and signs of src, some of them twice.
+// words counts the words and signs of src, about as many as its tokens.
 func words(src []byte) (n int) {
 	inWord := false
 	for _, c := range src {
 		switch {
-		case isAlphanumeric(c) || c == '_' || c >= 0x80:
+		case isAlphanumeric(c) || c == '_' || c >= 0x80 || inWord && (c == '-' || c == '.'):
 			if !inWord {
 				n++
 			}
 			inWord = true
-		case c == ' ' || c == '\t' || c == '\r' || c == '-' || c == '.':
+		case c == ' ' || c == '\t' || c == '\r':
 			inWord = false
 		default:
 			n++

@@ -37,6 +37,16 @@ func TestGlance(t *testing.T) {
 	}
 }
 
+func TestWords(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "a = -b\n": 5, "x-y.z": 1, "----": 4, "é  \"10.0.0.1:80\"": 6, "[[": 2,
+	} {
+		if got := words([]byte(text)); got != want {
+			t.Errorf("%q: got %d; want %d", text, got, want)
+		}
+	}
+}
+
 // FuzzGlance holds that what passes glance would pass survey too.
 func FuzzGlance(f *testing.F) {
 	for _, text := range []string{

@@ -35,9 +35,14 @@ func TestHostile(t *testing.T) {
 		doubling += "  a" + strings.TrimPrefix(n, "0") + " = \"${local.a" + strings.TrimPrefix(p, "0") + "}${local.a" + strings.TrimPrefix(p, "0") + "}\"\n"
 	}
 	wide := strings.ReplaceAll(doubling, `"0123456789"`, "request.host")
+	route := func(lines string) string {
+		return "listener \"a\" {\n address = \":80\"\n" + strings.Repeat("route \"r\" {\n"+lines+"\n}\n", max(*hostile/(len(lines)+20)-20, 1)) + "}\n"
+	}
+	either := strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(wide, `"${`, "coalesce("), "}${", ", "), `}"`, ")")
 	cases := map[string]string{
 		"empty":            "",
 		"too large":        strings.Repeat("#", maxText+1),
+		"too many words":   strings.Repeat("a\n", maxWords/2+1),
 		"brackets":         fill("["),
 		"braces":           fill("a {\n"),
 		"parens":           "a = " + fill("("),
@@ -69,6 +74,12 @@ func TestHostile(t *testing.T) {
 		"references":       fill("listener \"a\" {\n route \"r\" {\n upstream = \"uu\"\n}\n}\n"),
 		"doubling text":    doubling + "}\n" + limit("local.a59"),
 		"doubling request": wide + "}\n" + limit("local.a59"),
+		"regexps":          route(` paths = "~(abcdefghij{100}){9}"`),
+		"hosts":            route(` hosts = [` + strings.Repeat(`"a",`, *hostile/10) + `]`),
+		"fields":           route(` request_headers {` + "\n" + ` set = {` + strings.Repeat(`a="",`, *hostile/10) + "}\n}\n"),
+		"networks":         "listener \"a\" {\n trusted_proxies = [" + fill(`"10.0.0.0/8",`) + "]\n}\n",
+		"same routes":      route(` respond = {}`),
+		"doubling names":   either + "}\n" + route(` upstream = local.a15`),
 		"chain of locals":  "locals {\n" + strings.Repeat("x = local.x\n", 1000) + "}\n",
 	}
 	for name, text := range cases {

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// manyRoutes is a file with n routes, each with a host and a path of its own and
-// about as much else as routes have.
+// manyRoutes is a file with n routes, each with a host and a path of its own.
 func manyRoutes(n int) string {
 	var b strings.Builder
 	b.WriteString("listener \"web\" {\n  address = \":8080\"\n")
@@ -18,13 +17,9 @@ func manyRoutes(n int) string {
   route "service_%d" {
     hosts      = ["service-%d.example.com"]
     paths      = ["/v1/service-%d/*"]
-    methods    = ["GET", "POST"]
-    when       = request.header["x-debug"] != "1"
     rate_limit = ["per_app"]
-    timeouts   = { request = "30s", first_byte = "10s" }
     request_headers {
-      set    = { "x-service" = "%d" }
-      remove = ["x-internal"]
+      set = { "x-service" = "%d" }
     }
     upstream = "app_%d"
   }

@@ -11,8 +11,11 @@ import (
 // in it once, and an empty list, which no request could match, is a mistake.
 func matchers[T any](d *decoder, s *section, name string, parse func(text string) (T, error)) []T {
 	items := s.items(name)
-	if s.has(name) && len(items) == 0 {
-		d.at(s.whereOf(name), "Empty list", "No request could match. Leave %q out to match every request.", name)
+	if len(items) == 0 {
+		if s.has(name) {
+			d.at(s.whereOf(name), "Empty list", "No request could match. Leave %q out to match every request.", name)
+		}
+		return nil
 	}
 	list, seen := make([]T, 0, len(items)), make(map[string]bool, len(items))
 	for _, it := range items {
@@ -140,4 +143,15 @@ func checkNormal(text string) error {
 		}
 	}
 	return nil
+}
+
+// unhex returns the value of a hexadecimal digit, -1 if c is none.
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
 }

@@ -116,31 +116,37 @@ func (d *decoder) upstreamOf(s *section, r *Route) {
 		d.knownUpstream(n, e)
 		r.Upstream = d.upstreams[n.value]
 	default:
-		d.yields(e, 0)
+		d.yields(e)
 		r.UpstreamName = &Expr{eval: n.asText()}
 	}
 }
 
 // yields checks the constants that e, which compiles, may yield as the name of
 // an upstream. What else it may yield is not known at load.
-func (d *decoder) yields(e hclsyntax.Expression, depth int) {
+func (d *decoder) yields(e hclsyntax.Expression) {
 	e = d.definition(e)
-	if n, ok := d.compileFor(routed, e); depth > maxDepth || !ok || n.constant {
-		d.knownUpstream(n, e)
+	if d.yielded[e] { // locals may lead here in very many ways
 		return
 	}
+	d.yielded[e] = true
 	switch e := e.(type) {
 	case *hclsyntax.ConditionalExpr:
-		d.yields(e.TrueResult, depth+1)
-		d.yields(e.FalseResult, depth+1)
+		d.yields(e.TrueResult)
+		d.yields(e.FalseResult)
+		return
 	case *hclsyntax.TemplateWrapExpr:
-		d.yields(e.Wrapped, depth+1)
+		d.yields(e.Wrapped)
+		return
 	case *hclsyntax.FunctionCallExpr:
 		if e.Name == "coalesce" {
 			for _, a := range e.Args {
-				d.yields(a, depth+1)
+				d.yields(a)
 			}
+			return
 		}
+	}
+	if n, ok := d.compileFor(routed, e); ok {
+		d.knownUpstream(n, e)
 	}
 }
 

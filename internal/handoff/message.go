@@ -41,11 +41,16 @@ const (
 	Owner                     // S→W which supervisor incarnation owns you
 	Reopen                    // not sent any more: Logs does it
 	Logs                      // S→W here are files for log lines, by name, one descriptor each
+	Heir                      // S→W connections come from its one descriptor, a channel to a draining worker
+	Offer                     // W→W take over these connections, one descriptor each
+	Taken                     // W→W they are kept, but for some
+	Yours                     // W→W and are read no more where they come from
 )
 
 var typeNames = [...]string{
 	"", "HELLO", "LISTEN", "ACK", "PREPARE", "PREPARED", "NACK", "START", "ACCEPTING",
 	"COMMIT", "ABORT", "COMMITTED", "BEAT", "DRAIN", "DRAINED", "OWNER", "REOPEN", "LOGS",
+	"HEIR", "OFFER", "TAKEN", "YOURS",
 }
 
 // String gives the protocol's name of t, or its number if it has none.

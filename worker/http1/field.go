@@ -43,8 +43,9 @@ const (
 // A kindSet is a set of kinds, a bit each.
 type kindSet uint64
 
-func (k Kind) set() kindSet          { return 1 << k }
-func (s kindSet) has(k Kind) bool    { return s>>k&1 != 0 }
+// The masks let the compiler leave out what a shift by 64 or more would need.
+func (k Kind) set() kindSet          { return 1 << (k & 63) }
+func (s kindSet) has(k Kind) bool    { return s>>(k&63)&1 != 0 }
 func (s kindSet) any(t kindSet) bool { return s&t != 0 }
 
 const (

@@ -37,7 +37,7 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 		drop |= KindMaxForwards.set()
 	}
 	drop |= f.Edit.takes()
-	from := r.line
+	from := r.line // start of the run of lines that is to be copied next
 	if uri := f.URI; uri != nil || r.Form == AbsoluteForm || r.head[r.first-3] != '1' {
 		if uri == nil {
 			uri = r.URI
@@ -46,7 +46,19 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 		dst = append(append(dst, uri...), " HTTP/1.1\r\n"...)
 		from = r.first
 	}
-	dst = r.appendFields(dst, from, drop, f)
+	fields := r.Fields
+	for i := nextDropped(fields, 0, drop, f.Edit); i < len(fields); i = nextDropped(fields, i+1, drop, f.Edit) {
+		field := &fields[i]
+		dst = append(dst, r.head[from:field.start]...)
+		from = field.end
+		if field.Kind == KindHost {
+			dst = r.appendHost(dst, f)
+		}
+	}
+	dst = append(dst, r.head[from:len(r.head)-2]...)
+	if !r.seen.has(KindHost) {
+		dst = r.appendHost(dst, f)
+	}
 	if r.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
@@ -61,26 +73,16 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	return r.appendVia(dst, f.Pseudonym)
 }
 
-// appendFields appends head from the given start of a line on, without the fields
-// of the kinds in drop: those of KindOther only if they are in the edit.
-func (r *Request) appendFields(dst []byte, from int, drop kindSet, f *Forward) []byte {
-	head, edit := r.head, f.Edit
-	for i := range r.Fields {
-		field := &r.Fields[i]
-		if !drop.has(field.Kind) || field.Kind == KindOther && !edit.has(field.Name) {
-			continue
-		}
-		dst = append(dst, head[from:field.start]...)
-		from = field.end
-		if field.Kind == KindHost {
-			dst = r.appendHost(dst, f)
+// nextDropped returns the index of the first field from i on that does not go on,
+// len(fields) if there is none: its kind is in drop and, if that is KindOther,
+// its name in the edit.
+func nextDropped(fields []Field, i int, drop kindSet, edit *HeaderEdit) int {
+	for ; i < len(fields); i++ {
+		if f := &fields[i]; drop.has(f.Kind) && (f.Kind != KindOther || edit.has(f.Name)) {
+			break
 		}
 	}
-	dst = append(dst, head[from:len(head)-2]...)
-	if !r.seen.has(KindHost) {
-		dst = r.appendHost(dst, f)
-	}
-	return dst
+	return i
 }
 
 // appendVia appends the Via field and the end of the head.
@@ -145,13 +147,10 @@ func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 		from = r.first
 	}
 	if r.seen.any(drop) || r.options.named || drop.has(KindOther) {
-		for i := range r.Fields {
-			field := &r.Fields[i]
-			if !drop.has(field.Kind) || field.Kind == KindOther && !o.Edit.has(field.Name) {
-				continue
-			}
-			dst = append(dst, r.head[from:field.start]...)
-			from = field.end
+		fields := r.Fields
+		for i := nextDropped(fields, 0, drop, o.Edit); i < len(fields); i = nextDropped(fields, i+1, drop, o.Edit) {
+			dst = append(dst, r.head[from:fields[i].start]...)
+			from = fields[i].end
 		}
 	}
 	dst = append(dst, r.head[from:len(r.head)-2]...)

@@ -107,7 +107,7 @@ func TestASupervisorThatIsKilledInAReload(t *testing.T) {
 	for i := 1; i <= rounds; i++ {
 		write(i)
 		p.signal(syscall.SIGHUP)
-		time.Sleep(rand.N(30 * time.Millisecond)) // the moment is the point
+		<-time.After(rand.N(30 * time.Millisecond)) // the moment is the point
 		p.killSupervisor()
 		p.start()
 		want := fmt.Sprintf("host=v%d.example", i)

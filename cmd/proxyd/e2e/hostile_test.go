@@ -38,6 +38,7 @@ type hostility struct {
 
 	body string // of the response as far as it goes, without its framing
 	want string // outcomes that are right: statuses, and "cut"
+	good bool   // the connection may carry further requests
 }
 
 // fin closes a connection with FIN, as abort does with RST and hang only when the
@@ -130,7 +131,7 @@ func (l *lane) run(h *hostility) error {
 	l.present.Store(nil)
 	l.acting.Unlock()
 	if err != nil || !slices.Contains(strings.Split(h.want, "|"), got) {
-		return fmt.Errorf("the client got %s, %w; want %s", got, err, h.want)
+		return fmt.Errorf("the client got %s, %v; want %s", got, err, h.want)
 	}
 	if n := now.acts.Load(); h.method == http.MethodPost && n > 1 {
 		return fmt.Errorf("the server got the POST %d times", n)
@@ -188,7 +189,7 @@ func (c *client) outcome(h *hostility) (got string, keeps bool, err error) {
 		got, text := fmt.Sprint(r.StatusCode), string(body)
 		if r.StatusCode >= 500 {
 			if want := fmt.Sprintf("%s %s\n", got, http.StatusText(r.StatusCode)); err != nil || text != want && method != http.MethodHead {
-				return got, false, fmt.Errorf("with the body %q, %w; want %q", text, err, want)
+				return got, false, fmt.Errorf("with the body %q, %v; want %q", text, err, want)
 			}
 			return got, !r.Close, nil
 		}
@@ -196,7 +197,7 @@ func (c *client) outcome(h *hostility) (got string, keeps bool, err error) {
 			got = "cut"
 		}
 		if err == nil && text != h.body || !strings.HasPrefix(h.body, text) {
-			return got, false, fmt.Errorf("with the body %q, %w; want %q", text, err, h.body)
+			return got, false, fmt.Errorf("with the body %q, %v; want %q", text, err, h.body)
 		}
 		return got, err == nil && !r.Close, nil
 	}
@@ -212,22 +213,30 @@ func (l *lane) serve(c net.Conn) {
 		l.acting.RUnlock()
 	}
 	r := bufio.NewReader(c)
-	for {
+	for spoilt := ""; ; {
 		q, err := http.ReadRequest(r)
 		if err != nil {
 			return
 		}
+		if spoilt != "" {
+			l.t.Errorf("%s: got another request on the same connection; want it dropped", spoilt)
+		}
 		if _, err := io.Copy(io.Discard, q.Body); err != nil {
 			return
 		}
-		now := l.present.Load()
 		if q.URL.Path != "/hostile" {
 			text := "for " + q.RequestURI
 			if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text); err != nil {
 				return
 			}
-		} else if now == nil || now.before != nil && now != greeted || !l.act(c, now) {
+			continue
+		}
+		now := l.present.Load()
+		if now == nil || now.before != nil && now != greeted || !l.act(c, now) {
 			return
+		}
+		if !now.good {
+			spoilt = now.name
 		}
 	}
 }
@@ -276,4 +285,28 @@ func (l *lane) say(c net.Conn, now *part) bool {
 	}
 	l.t.Errorf("%s: the proxy took %d MiB; want it to end that", now.name, floodBytes>>20)
 	return false
+}
+
+// A server that refuses is passed over; with none left, the client is told so
+// and its connection goes on.
+func TestServersThatRefuse(t *testing.T) {
+	o := newOrigin(t, "origin", "", nil, nil)
+	for _, test := range []struct {
+		name    string
+		servers []string
+		status  int
+	}{
+		{"all", []string{refused(t), refused(t)}, http.StatusBadGateway},
+		{"one", []string{refused(t), o.address}, http.StatusOK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newProxy(t)
+			p.write(site{servers: test.servers})
+			p.start()
+			c := connect(t, p.address)
+			for range 10 {
+				c.get(t, "/").want(t, test.status)
+			}
+		})
+	}
 }
