@@ -144,4 +144,3 @@ func TestSocketsInherit(t *testing.T) {
 		t.Error("a socket that was shut: got it; want an error")
 	}
 }
-

@@ -35,17 +35,34 @@ func (s *supervisor) fit() {
 	s.sortWorkers()
 }
 
-// freeSlot finds a slot of the segment whose counters nobody writes; -1: none.
-// A process that we do not know may be an orphan that has yet to come in.
+// free tells whether nobody writes the counters of a slot. A process that we do
+// not know may be an orphan that has yet to come in.
+func (s *supervisor) free(slot int) bool {
+	if slices.ContainsFunc(s.workers, func(w *worker) bool { return w.slot == slot }) {
+		return false
+	}
+	pid := int(s.segment.Slot(slot).Pid.Load())
+	return pid == 0 || syscall.Kill(pid, 0) == syscall.ESRCH
+}
+
+// freeSlot finds a slot that is free; -1: none is.
 func (s *supervisor) freeSlot() int {
 	for slot := range shm.MaxSlots {
-		taken := slices.ContainsFunc(s.workers, func(w *worker) bool { return w.slot == slot })
-		pid := int(s.segment.Slot(slot).Pid.Load())
-		if !taken && (pid == 0 || syscall.Kill(pid, 0) == syscall.ESRCH) {
+		if s.free(slot) {
 			return slot
 		}
 	}
 	return -1
+}
+
+func (s *supervisor) freeSlots() int {
+	n := 0
+	for slot := range shm.MaxSlots {
+		if s.free(slot) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *supervisor) sortWorkers() {

@@ -17,6 +17,7 @@ func (s *supervisor) received(w *worker, p *process, m handoff.Message) {
 	case handoff.Hello:
 		s.hello(w, m)
 	case handoff.Ack:
+		w.released = w.state == draining
 		s.apply(w, acked)
 	case handoff.Prepared:
 		s.applyIfOffered(w, m, prepared)

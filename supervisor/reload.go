@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/handoff"
@@ -21,11 +22,14 @@ const (
 	reading   phase = iota // off the loop: the disk may be slow
 	waiting                // read and valid; until no worker is starting
 	offering               // workers prepare it; none uses it
+	trying                 // a roll: the canary starts
+	proving                // a roll: the canary serves beside the old generation
+	joining                // a roll: the rest of the new generation starts, one by one
 	switching              // decided; workers take it into use
 )
 
-// A reload is one in progress. It is either carried out on all workers or
-// leaves no trace.
+// A reload is one in progress: of the configuration in the same workers or, as a
+// roll, in new ones. It is either carried out whole or leaves no trace.
 type reload struct {
 	phase     phase
 	candidate *candidate // nil while reading
@@ -34,8 +38,9 @@ type reload struct {
 	added     []*socket // that only it needs
 	waiters   []chan<- result
 	adoption  bool // not of ours: the rest of what a dead supervisor had decided
+	roll      roll
 
-	refusal refusal // why a worker cannot use it
+	refusal refusal // why it cannot be
 }
 
 // A candidate is a valid configuration as read from the disk.
@@ -64,7 +69,9 @@ type refusal struct {
 
 // holdsStarts tells whether a worker started now would be of the wrong
 // configuration a moment later.
-func (r *reload) holdsStarts() bool { return r != nil && r.phase != reading }
+func (r *reload) holdsStarts() bool {
+	return r != nil && (r.phase == waiting || r.phase == offering || r.phase == switching)
+}
 
 // requestReload asks for a reload. Those asked for while one is in progress
 // become a single one after it, because it may have read the file too early.
@@ -76,13 +83,13 @@ func (s *supervisor) requestReload(waiter chan<- result) {
 }
 
 // advanceReload takes reloads as far as they can go at the moment.
-func (s *supervisor) advanceReload() {
-	for s.stepReload() {
+func (s *supervisor) advanceReload(now time.Time) {
+	for s.stepReload(now) {
 	}
 }
 
 // stepReload does the next thing if it can be done already.
-func (s *supervisor) stepReload() bool {
+func (s *supervisor) stepReload(now time.Time) bool {
 	r := s.reload
 	switch {
 	case r == nil && (!s.pending || !s.ready || s.stopping):
@@ -90,16 +97,19 @@ func (s *supervisor) stepReload() bool {
 	case r == nil:
 		s.beginReload()
 	case r.phase == waiting && !s.any(func(w *worker) bool { return w.state.starts() }):
-		s.stage(r)
-	case r.phase == offering && r.refusal.text != "":
+		if s.stage(r); s.reload == r && r.roll.wanted {
+			s.try(r)
+		} else if s.reload == r {
+			s.offer(r)
+		}
+	case r.refusal.text != "" && r.phase != switching:
 		s.refuseReload(r.refusal)
 	case r.phase == offering && !s.any(r.undecided):
 		s.commit(r)
 	case r.phase == switching && !s.any(func(w *worker) bool { return w.state == committing }):
-		s.sockets.prune(s.config)
-		s.finishReload(result{OK: true, Text: s.active()})
+		return s.settled(now)
 	default:
-		return false
+		return s.stepRoll(now)
 	}
 	return true
 }
@@ -111,8 +121,8 @@ func (r *reload) undecided(w *worker) bool { return w.offer == r.number && w.sta
 func (s *supervisor) any(f func(*worker) bool) bool { return slices.ContainsFunc(s.workers, f) }
 
 func (s *supervisor) beginReload() {
-	r := &reload{waiters: s.waiting}
-	s.reload, s.pending, s.waiting = r, false, nil
+	r := &reload{waiters: s.waiting, roll: roll{wanted: s.rolling}}
+	s.reload, s.pending, s.rolling, s.waiting = r, false, false, nil
 	s.notify(s.manager.Reloading())
 	path := s.options.Config
 	// Nobody waits for it at the end: a disk that hangs must not hold up a stop.
@@ -140,28 +150,27 @@ func (s *supervisor) loaded(r *reload, c *candidate, err error) {
 		return
 	}
 	r.candidate = c
-	if c.digest == s.digest {
+	if c.digest == s.digest && !r.roll.wanted {
 		c.drop()
 		s.finishReload(result{OK: true, Text: s.active() + ", unchanged"})
 		return
 	}
-	if fixed := fixedKeys(s.own, workerCount(s.config), c.config); fixed != "" {
+	if fixed := fixedKeys(s.own, c.config.Supervisor); fixed != "" {
 		s.refuseReload(refusal{codeConfig, fixed})
 		return
 	}
+	r.roll.wanted = r.roll.wanted || needsRoll(s.config, c.config)
 	r.phase = waiting
 }
 
 // fixedKeys names the keys that differ and that only a restart can change.
-func fixedKeys(a config.Supervisor, workers int, next *config.Config) string {
-	b := next.Supervisor
+func fixedKeys(a, b config.Supervisor) string {
 	var changed []string
 	differ := func(key string, from, to any) {
 		if from != to {
 			changed = append(changed, fmt.Sprintf("supervisor.%s: %v -> %v", key, from, to))
 		}
 	}
-	differ("workers", workers, workerCount(next))
 	differ("pid_file", a.PIDFile, b.PIDFile)
 	differ("state_dir", a.StateDir, b.StateDir)
 	differ("log", a.Log, b.Log)
@@ -171,8 +180,7 @@ func fixedKeys(a config.Supervisor, workers int, next *config.Config) string {
 	return strings.Join(changed, ", ") + ": a reload cannot change this, a restart is needed; nothing was changed"
 }
 
-// stage opens the sockets that the new configuration adds and offers it to all
-// workers.
+// stage opens what the new configuration needs.
 func (s *supervisor) stage(r *reload) {
 	var err error
 	if r.bundle, err = r.candidate.seal(); err != nil {
@@ -183,8 +191,16 @@ func (s *supervisor) stage(r *reload) {
 		s.refuseReload(refusal{codeStart, err.Error()})
 		return
 	}
-	s.offered++
-	r.number, r.phase = s.offered, offering
+	r.number = s.number
+	if r.candidate.digest != s.digest {
+		s.offered++
+		r.number = s.offered
+	}
+}
+
+// offer offers the new configuration to all workers.
+func (s *supervisor) offer(r *reload) {
+	r.phase = offering
 	for _, w := range s.workers {
 		if w.state == serving {
 			w.queue, w.offer, w.sent, w.refusal = append(descriptorsOf(r.added), r.candidate.logs...), r.number, false, refusal{}
@@ -204,6 +220,9 @@ func (r *reload) refuse(w *worker) {
 // it was offered, that is a refusal. If it was killed it says nothing about it,
 // and the next worker in the slot gets whatever is in force then.
 func (r *reload) buried(w *worker) {
+	if r.owns(w) && w.leaving == "" {
+		r.refusal = refusal{w.refusal.code, fmt.Sprintf("generation %d: worker %d: %s", w.generation, w.slot, w.refusal.text)}
+	}
 	if r != nil && r.phase == offering && w.offer == r.number && !w.process.killedOutside() {
 		r.refuse(w)
 	}
@@ -227,6 +246,10 @@ func (s *supervisor) commit(r *reload) {
 func (s *supervisor) refuseReload(why refusal) {
 	r := s.reload
 	for _, w := range s.workers {
+		if r.owns(w) {
+			w.leaving = "its generation has failed"
+			s.apply(w, hurried)
+		}
 		s.apply(w, dropped)
 	}
 	drop(r.added)
@@ -293,14 +316,19 @@ func summary(text string) string {
 
 // askReload is for the admin socket: it waits for the outcome.
 func (s *supervisor) askReload(ctx context.Context) (result, error) {
+	return s.askFor(ctx, "reload", s.requestReload)
+}
+
+// askFor makes a request of the admin socket and waits for the outcome.
+func (s *supervisor) askFor(ctx context.Context, what string, request func(chan<- result)) (result, error) {
 	answer := make(chan result, 1)
 	if !s.post(func() {
 		if s.stopping {
 			answer <- result{Code: codeStart, Config: s.number, Text: errStopping.Error()}
 			return
 		}
-		s.log.Info("reload asked for on the admin socket")
-		s.requestReload(answer)
+		s.log.Info("asked for on the admin socket", "what", what)
+		request(answer)
 	}) {
 		return result{}, errStopping
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,10 +23,13 @@ import (
 
 // Options are what the command line says.
 type Options struct {
-	Config string    // path of the configuration file
-	Daemon bool      // detach; Run in the parent returns once workers accept
-	Exe    string    // what to run as a worker; empty: this program
-	Build  string    // version of this program, for status
+	Config string // path of the configuration file
+	Daemon bool   // detach; Run in the parent returns once workers accept
+	Exe    string // what to run as a worker; empty: this program
+	Build  string // version of this program, for status
+
+	Probation time.Duration // of the first worker of a new generation; 0: 5 s
+
 	Stderr io.Writer // where to log unless the configuration names a file; nil: os.Stderr
 }
 
@@ -126,6 +130,7 @@ func supervise(o Options, parent *parent) error {
 		own:        cfg.Supervisor,
 		sockets:    sockets{open: make(map[string]*socket)},
 		generation: 1,
+		probation:  cmp.Or(o.Probation, probation),
 		started:    time.Now(),
 		events:     make(chan func(), 256),
 		done:       make(chan struct{}),
@@ -247,7 +252,7 @@ func (s *supervisor) serveAdmin() (func(), error) {
 		sock.unlink()
 		return nil, fmt.Errorf("admin socket %s: %w", path, err)
 	}
-	server := admin.Serve(l, admin.Handlers{Reload: s.askReload, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus}, s.log)
+	server := admin.Serve(l, admin.Handlers{Reload: s.askReload, Roll: s.askRoll, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus}, s.log)
 	return func() {
 		server.Close()
 		sock.unlink()

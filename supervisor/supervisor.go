@@ -40,6 +40,7 @@ type supervisor struct {
 	sockets    sockets
 	workers    []*worker // by generation and slot
 	generation uint32    // that is to serve
+	probation  time.Duration
 
 	incarnation uint64    // of the supervisor, over all that have owned the segment
 	door        *door     // where orphans come in
@@ -48,6 +49,7 @@ type supervisor struct {
 	offered uint64  // highest number that any reload has used
 	reload  *reload // in progress; nil if none is
 	pending bool    // another one was asked for
+	rolling bool    // and it is to be a roll
 	waiting []chan<- result
 	outcome string // of the last reload
 
@@ -166,7 +168,7 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 		}
 	}
 	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
-	s.advanceReload()
+	s.advanceReload(now)
 	if !s.stopping {
 		s.spawn(now)
 	}
@@ -307,6 +309,9 @@ func (s *supervisor) nextWake(now time.Time) time.Time {
 	}
 	if s.manager.Watchdog() > 0 {
 		earliest(s.watchdog)
+	}
+	if s.reload != nil {
+		earliest(s.reload.roll.until)
 	}
 	return wake
 }

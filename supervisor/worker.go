@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type worker struct {
 	sent    bool         // PREPARE of the offer was
 	refusal refusal      // why it did not take the offer, or why we end it
 
+	released bool      // drains and has closed its listeners
 	served   time.Time // since when, this process; zero: has not
 	due      time.Time // when to start the next process
 	failures int       // deaths in a row
@@ -168,12 +170,16 @@ func (s *supervisor) launch(w *worker) {
 		return
 	}
 	w.queue, w.offer, w.sent = append(s.sockets.descriptors(), s.logs...), s.number, false
+	if r := s.reload; r.owns(w) {
+		w.queue = slices.Concat(s.sockets.descriptors(), descriptorsOf(r.added), r.candidate.logs)
+		w.offer = r.number
+	}
 	s.attend(w, p)
 }
 
 // attend gives w its process, and starts the goroutines that tell what becomes of it.
 func (s *supervisor) attend(w *worker, p *process) {
-	w.process, w.refusal, w.served = p, refusal{}, time.Time{}
+	w.process, w.refusal, w.served, w.released = p, refusal{}, time.Time{}, false
 	s.tasks.Go(func() {
 		p.receive(
 			func(m handoff.Message) { s.post(func() { s.received(w, p, m) }) },
@@ -205,7 +211,7 @@ func (s *supervisor) deliver(w *worker) {
 	}
 	w.sent = true
 	digest, bundle := s.digest, s.bundle
-	if w.state == staging {
+	if w.state == staging || s.reload.owns(w) {
 		digest, bundle = s.reload.candidate.digest, s.reload.bundle
 	}
 	s.send(w, handoff.Prepare, handoff.PrepareBody{Config: w.offer, SHA256: digest}, int(bundle.Fd()))

@@ -11,6 +11,8 @@ import (
 
 var errHeadTimeout = &http1.Error{Status: 408, Reason: "head not complete in time"}
 
+var methodHead = []byte("HEAD ")
+
 // refuse answers a head that is no valid request, or not complete in time.
 // Nothing in it is to be trusted, so the connection ends.
 func (x *exchange) refuse(err error) {
@@ -19,7 +21,11 @@ func (x *exchange) refuse(err error) {
 	if errors.As(err, &e) {
 		status = e.Status
 	}
+	head := bytes.HasPrefix(bytes.TrimLeft(x.in[:x.have], "\r\n"), methodHead)
 	x.req.Reset()
+	if head {
+		x.req.Method = methodHead[:4] // so much is sure: its answer has no body
+	}
 	x.headLen, x.have = 0, 0
 	x.begin()
 	x.w.log.Debug("bad request", "listener", x.service.config.Name, "client", x.c.peer, "status", status, "reason", err)

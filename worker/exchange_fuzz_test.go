@@ -310,6 +310,7 @@ func (d *driver) closeAll() {
 			unix.Close(fd)
 		}
 	}
+	d.client, d.servers = -1, d.servers[:0]
 }
 
 // checkNothingLeft checks that the proxy has released all that the run took.
@@ -329,6 +330,8 @@ func (d *driver) checkNothingLeft(t *testing.T) {
 			t.Fatalf("after the run: %s", left)
 		}
 	}
+	d.accept() // what the proxy opened and gave up since is not for the next run
+	d.closeAll()
 	d.log.mu.Lock()
 	defer d.log.mu.Unlock()
 	if log := d.log.b.String(); strings.Contains(log, "bug:") || panics > 0 {

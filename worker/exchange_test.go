@@ -120,6 +120,18 @@ func TestRequestRefused(t *testing.T) {
 	}
 }
 
+// A refused HEAD request is answered without a body all the same.
+func TestRefusedHead(t *testing.T) {
+	p := startProxy(t, `upstream = "up"`, upstreamOf(startOrigin(t, answers(okResponse))))
+	for _, request := range []string{
+		"HEAD / HTTP/1.1\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "\r\nHEAD / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",
+	} {
+		if got := p.ask(t, request); !strings.HasPrefix(got, "HTTP/1.1 4") || !strings.HasSuffix(got, "\r\n\r\n") {
+			t.Errorf("%q: got %q; want a 4xx without a body", request, got)
+		}
+	}
+}
+
 func TestPipelinedInOrder(t *testing.T) {
 	p := startProxy(t, `upstream = "up"`, upstreamOf(startOrigin(t, func(c net.Conn) {
 		r := bufio.NewReader(c)

@@ -25,6 +25,7 @@ const (
 	byRST
 )
 
+// A modelField is a field line, the value without the blanks around it.
 type modelField struct{ name, value string }
 
 // A message is a request or a response.
@@ -440,7 +441,7 @@ func (m *message) readAnswer(b []byte, end ending) (*message, error) {
 	if m.method == http.MethodHead {
 		a, err := readResponse(b, "", end)
 		if err == nil && a != nil && a.whole && a.size == len(b) && len(a.body) > 0 && a.own(m) {
-			m.method = ""
+			m.method = "" // what follows reads it as the answer to no HEAD
 			return a, nil
 		}
 	}

@@ -104,12 +104,6 @@ func (p *proxy) parse(t testing.TB, route, rest string) *config.Config {
 	return c
 }
 
-func (p *proxy) onLoop(f func()) {
-	done := make(chan struct{})
-	p.loop.Post(func() { defer close(done); f() })
-	<-done
-}
-
 func dup(t testing.TB, ln net.Listener) int {
 	rc, err := ln.(*net.TCPListener).SyscallConn()
 	if err != nil {

@@ -32,6 +32,7 @@ type cli struct {
 	Run      runCommand      `cmd:"" default:"withargs" help:"Serve. The default command: its flags may follow proxyd directly."`
 	Validate validateCommand `cmd:"" help:"Check a configuration and report all its mistakes."`
 	Reload   reloadCommand   `cmd:"" help:"Have the running proxy take its changed configuration into use, and wait."`
+	Roll     rollCommand     `cmd:"" help:"Have the running proxy replace its workers by new ones, and wait."`
 	Reopen   reopenCommand   `cmd:"" help:"Have the running proxy open its log files anew, after they were renamed."`
 	Stop     stopCommand     `cmd:"" help:"Have the running proxy finish its requests and exit, and wait."`
 	Status   statusCommand   `cmd:"" help:"Show what the running proxy is doing."`

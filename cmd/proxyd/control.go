@@ -31,15 +31,35 @@ func (c *reloadCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	result, err := client.Reload(ctx)
+	return outcome(ctx, "reload", client.Reload)
+}
+
+// outcome makes a request and reports what it has come to.
+func outcome(ctx context.Context, what string, request func(context.Context) (admin.Result, error)) error {
+	result, err := request(ctx)
 	if err != nil {
-		return controlError("reload", err)
+		return controlError(what, err)
 	}
 	if !result.OK {
 		return &supervisor.ExitError{Code: result.Code, Err: errors.New(result.Text)}
 	}
 	fmt.Println(result.Text)
 	return nil
+}
+
+type rollCommand struct {
+	target
+	Timeout time.Duration `default:"2m" help:"Longest to wait for the outcome (default: ${default})."`
+}
+
+func (c *rollCommand) Run() error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	client, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return outcome(ctx, "roll", client.Roll)
 }
 
 type reopenCommand struct {

@@ -68,6 +68,13 @@ func (c *Client) Reload(ctx context.Context) (Result, error) {
 	return r, c.call(ctx, http.MethodPost, "/v1/reload", &r)
 }
 
+// Roll makes the supervisor replace all workers by new ones, and waits for the
+// outcome as Reload does.
+func (c *Client) Roll(ctx context.Context) (Result, error) {
+	var r Result
+	return r, c.call(ctx, http.MethodPost, "/v1/roll", &r)
+}
+
 // Status asks what runs.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status

@@ -16,6 +16,7 @@ import (
 // goroutines and returns when its ctx is done at the latest.
 type Handlers struct {
 	Reload func(ctx context.Context) (Result, error) // waits for the outcome
+	Roll   func(ctx context.Context) (Result, error) // waits for the outcome
 	Reopen func(ctx context.Context) error           // opens the log files anew
 	Stop   func(ctx context.Context) error           // begins to stop
 	Status func(ctx context.Context) (Status, error)
@@ -84,6 +85,10 @@ func routes(h Handlers) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		res, err := h.Reload(r.Context())
+		answer(w, http.StatusOK, res, err)
+	})
+	mux.HandleFunc("POST /v1/roll", func(w http.ResponseWriter, r *http.Request) {
+		res, err := h.Roll(r.Context())
 		answer(w, http.StatusOK, res, err)
 	})
 	mux.HandleFunc("POST /v1/reopen", func(w http.ResponseWriter, r *http.Request) {

@@ -187,7 +187,8 @@ func TestReplaceAfterCloseClosesTheNew(t *testing.T) {
 	log.Close()
 	fd := openFile(t, log.name)
 	log.Replace(fd)
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, syscall.EBADF) {
-		t.Errorf("descriptor: got %v; want %v", err, syscall.EBADF)
-	}
+	await(t, "the descriptor is closed", func() bool {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		return errors.Is(err, syscall.EBADF)
+	})
 }

@@ -16,7 +16,8 @@ const closeTimeout = 500 * time.Millisecond
 
 // Replace makes fd, which f then owns, what lines are written to, and closes what
 // was. Lines that wait go to fd; a write under way ends where it began, unless
-// its reader has stalled. Any goroutine may call it.
+// its reader has stalled. Any goroutine may call it, the loop too: it waits for
+// nothing.
 func (f *File) Replace(fd int) {
 	unused := newOutput(fd)
 	f.mu.Lock()
@@ -24,7 +25,7 @@ func (f *File) Replace(fd int) {
 		f.out, unused = unused, f.out
 	}
 	f.mu.Unlock()
-	unused.close()
+	go unused.file.Close() // may wait for the disk, and the caller may be the loop
 }
 
 // Err returns why the last write failed, nil if it did not: the lines of that
@@ -49,9 +50,8 @@ func (f *File) Close() {
 	_ = out.file.SetWriteDeadline(time.Now().Add(closeTimeout)) // impossible, and needless, unless it can be polled
 	select {
 	case <-f.written:
-	case <-time.After(closeTimeout * 5 / 4): // a disk that hangs
+	case <-time.After(closeTimeout * 5 / 4): // a disk that hangs: the writer ends when that comes back
 	}
-	out.close()
 }
 
 func (f *File) current() *output {
@@ -67,13 +67,13 @@ func (f *File) run() {
 		f.write(batch)
 		f.free <- batch[:1]
 	}
+	f.current().file.Close() // the last: f is closed, and takes no other
 }
 
 func (f *File) write(batch []byte) {
 	for {
-		out := f.current()
-		rest, err := out.write(batch)
-		if errors.Is(err, os.ErrClosed) && f.current() != out {
+		rest, err := f.current().write(batch)
+		if errors.Is(err, os.ErrClosed) { // by Replace
 			batch = rest
 			continue
 		}
@@ -105,20 +105,6 @@ func newOutput(fd int) *output {
 	fifo := unix.Fstat(fd, &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFIFO
 	_ = syscall.SetNonblock(fd, true) // if that fails, so will the first write
 	return &output{file: os.NewFile(uintptr(fd), "access log"), fifo: fifo}
-}
-
-// close closes the file; if a write under way hangs, that happens after the write,
-// and close does not wait for it.
-func (o *output) close() {
-	closed := make(chan struct{})
-	go func() {
-		o.file.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(closeTimeout / 5):
-	}
 }
 
 // write writes a newline, needed only after a torn line, and the lines behind it.

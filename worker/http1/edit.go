@@ -7,7 +7,7 @@ import "strings"
 // without case. A nil HeaderEdit takes out nothing; none changes once it is made,
 // so that all exchanges share it.
 type HeaderEdit struct {
-	kinds  kindSet // of the names that have a kind; KindOther stands for all in others
+	kinds  kindSet // of the names that have a kind
 	others [editBuckets][]string
 }
 
@@ -26,7 +26,6 @@ func NewHeaderEdit(remove []string) *HeaderEdit {
 		case k != KindOther:
 			e.kinds |= k.set()
 		default:
-			e.kinds |= KindOther.set()
 			b := bucket([]byte(name))
 			e.others[b] = append(e.others[b], name)
 		}
@@ -37,11 +36,25 @@ func NewHeaderEdit(remove []string) *HeaderEdit {
 // bucket spreads names that differ in length or first letter, as most do.
 func bucket(name []byte) int { return (len(name) ^ int(name[0]|0x20)<<1) % editBuckets }
 
-// takes returns the kinds of fields that may be in the set: a KindOther only if
-// has says so.
+// takes returns the kinds in the set.
 func (e *HeaderEdit) takes() kindSet {
 	if e == nil {
 		return 0
+	}
+	return e.kinds
+}
+
+// strike marks the fields whose name is in the set and has no kind, as if
+// Connection had named them, and returns the kinds in the set. The loops that
+// leave fields out go by kind alone, and cost nothing more where there is no set.
+func (e *HeaderEdit) strike(fields []Field) kindSet {
+	if e == nil {
+		return 0
+	}
+	for i := range fields {
+		if f := &fields[i]; f.Kind == KindOther && e.has(f.Name) {
+			f.Kind = kindNamed
+		}
 	}
 	return e.kinds
 }

@@ -36,16 +36,15 @@ const (
 	KindForwardedProto // X-Forwarded-Proto
 	KindForwardedHost  // X-Forwarded-Host
 
-	// kindNamed is what a field becomes when Connection names it.
+	// kindNamed is what a field becomes when Connection or a HeaderEdit names it.
 	kindNamed
 )
 
 // A kindSet is a set of kinds, a bit each.
 type kindSet uint64
 
-// The masks let the compiler leave out what a shift by 64 or more would need.
-func (k Kind) set() kindSet          { return 1 << (k & 63) }
-func (s kindSet) has(k Kind) bool    { return s>>(k&63)&1 != 0 }
+func (k Kind) set() kindSet          { return 1 << k }
+func (s kindSet) has(k Kind) bool    { return s>>k&1 != 0 }
 func (s kindSet) any(t kindSet) bool { return s&t != 0 }
 
 const (

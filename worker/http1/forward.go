@@ -19,7 +19,9 @@ type Forward struct {
 // origin-form, fields in their order and case without those that were for this
 // hop, then what the proxy says of itself. The framing is the one that was
 // received; a chunked body must be chunked anew, without extensions. Expect is
-// kept if a body follows, so that the answer 100 comes from upstream.
+// kept if a body follows, so that the answer 100 comes from upstream. Fields that
+// f.Edit takes out stay in Fields, but no later call for this request brings them
+// back.
 func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	drop := hopByHop
 	if f.Host != nil || r.Host == nil || r.Form == AbsoluteForm {
@@ -36,7 +38,7 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	if r.MaxForwards >= 0 {
 		drop |= KindMaxForwards.set()
 	}
-	drop |= f.Edit.takes()
+	drop |= f.Edit.strike(r.Fields)
 	from := r.line // start of the run of lines that is to be copied next
 	if uri := f.URI; uri != nil || r.Form == AbsoluteForm || r.head[r.first-3] != '1' {
 		if uri == nil {
@@ -46,13 +48,17 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 		dst = append(append(dst, uri...), " HTTP/1.1\r\n"...)
 		from = r.first
 	}
-	fields := r.Fields
-	for i := nextDropped(fields, 0, drop, f.Edit); i < len(fields); i = nextDropped(fields, i+1, drop, f.Edit) {
-		field := &fields[i]
-		dst = append(dst, r.head[from:field.start]...)
-		from = field.end
-		if field.Kind == KindHost {
-			dst = r.appendHost(dst, f)
+	if r.seen.any(drop) || r.options.named || f.Edit != nil {
+		for i := range r.Fields {
+			field := &r.Fields[i]
+			if !drop.has(field.Kind) {
+				continue
+			}
+			dst = append(dst, r.head[from:field.start]...)
+			from = field.end
+			if field.Kind == KindHost {
+				dst = r.appendHost(dst, f)
+			}
 		}
 	}
 	dst = append(dst, r.head[from:len(r.head)-2]...)
@@ -71,18 +77,6 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 	}
 	dst = append(r.appendForwarded(dst, f), f.Extra...)
 	return r.appendVia(dst, f.Pseudonym)
-}
-
-// nextDropped returns the index of the first field from i on that does not go on,
-// len(fields) if there is none: its kind is in drop and, if that is KindOther,
-// its name in the edit.
-func nextDropped(fields []Field, i int, drop kindSet, edit *HeaderEdit) int {
-	for ; i < len(fields); i++ {
-		if f := &fields[i]; drop.has(f.Kind) && (f.Kind != KindOther || edit.has(f.Name)) {
-			break
-		}
-	}
-	return i
 }
 
 // appendVia appends the Via field and the end of the head.
@@ -138,7 +132,7 @@ func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 	if r.Status < 200 || r.Status == 204 || o.Chunked {
 		drop |= KindContentLength.set()
 	}
-	edited := o.Edit.takes()
+	edited := o.Edit.strike(r.Fields)
 	drop |= edited
 	from := 0 // start of the run of lines that is to be copied next
 	if r.head[7] != '1' || r.head[12] != ' ' {
@@ -146,11 +140,13 @@ func (r *Response) AppendForward(dst []byte, o *ForwardResponse) []byte {
 		dst = append(append(append(dst, ' '), r.Reason...), "\r\n"...)
 		from = r.first
 	}
-	if r.seen.any(drop) || r.options.named || drop.has(KindOther) {
-		fields := r.Fields
-		for i := nextDropped(fields, 0, drop, o.Edit); i < len(fields); i = nextDropped(fields, i+1, drop, o.Edit) {
-			dst = append(dst, r.head[from:fields[i].start]...)
-			from = fields[i].end
+	if r.seen.any(drop) || r.options.named || o.Edit != nil {
+		for i := range r.Fields {
+			field := &r.Fields[i]
+			if drop.has(field.Kind) {
+				dst = append(dst, r.head[from:field.start]...)
+				from = field.end
+			}
 		}
 	}
 	dst = append(dst, r.head[from:len(r.head)-2]...)

@@ -70,6 +70,8 @@ func TestRequestRefused(t *testing.T) {
 		{line("GET /k HTTP/1."), 400},
 		{line("GET /k HTTP/11"), 400},
 		{line("GET /k HTTP/1.10"), 400},
+		{line("GET /k HTTP/1.#"), 400},
+		{line("GET /k HTTP/#.1"), 400},
 		{line("GET /k HTTP/1,1"), 400},
 		{line("GET /k HTTP/ 1.1"), 400},
 		{line("GET /k HTTQ/1.1"), 400},

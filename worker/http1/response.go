@@ -94,7 +94,7 @@ func (r *Response) parse(b []byte, lim *Limits) (n int, err *Error) {
 func (r *Response) parseLine(b []byte) (next int, err *Error) {
 	const pattern = "HTTP/1.# ###"
 	for i := range min(len(b), len(pattern)) {
-		if b[i] != pattern[i] && (pattern[i] != '#' || b[i] < '0' || b[i] > '9') {
+		if !fits(b[i], pattern[i]) {
 			return 0, errStatusLine
 		}
 	}

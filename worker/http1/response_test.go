@@ -14,6 +14,8 @@ func TestResponseRefused(t *testing.T) {
 		"HTTP/1.1 abc OK\r\n\r\n",
 		"HTTP/1.1 20 OK\r\n\r\n",
 		"HTTP/1.1 2000 OK\r\n\r\n",
+		"HTTP/1.1 2#0 OK\r\n\r\n",
+		"HTTP/1.# 200 OK\r\n\r\n",
 		"HTTP/1.1 099 OK\r\n\r\n",
 		"HTTP/1.1  200 OK\r\n\r\n",
 		"HTTP/1.1 200 O\x00K\r\n\r\n",

@@ -106,6 +106,15 @@ func trim(b []byte) []byte {
 	return b
 }
 
+// fits reports whether c may stand where a pattern has p: a digit for '#', which
+// itself never may, and p for anything else.
+func fits(c, p byte) bool {
+	if p == '#' {
+		return '0' <= c && c <= '9'
+	}
+	return c == p
+}
+
 // equalFold reports whether b is s, letters compared without case.
 func equalFold(b []byte, s string) bool {
 	if len(b) != len(s) {

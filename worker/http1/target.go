@@ -52,7 +52,7 @@ func (r *Request) parseLine(b []byte, i int, lim *Limits) (next int, err *Error)
 func (r *Request) oddVersion(v []byte) *Error {
 	const pattern = "HTTP/#.#\r\n"
 	for i, c := range v {
-		if c != pattern[i] && (pattern[i] != '#' || c < '0' || c > '9') {
+		if !fits(c, pattern[i]) {
 			return errVersion
 		}
 		if i == 5 && c != '1' {

@@ -101,7 +101,7 @@ func (c *Conn) mustWatch() {
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
 		c.hup, c.failed, c.readable, c.writable = true, true, true, true
 		if c.waiter != nil {
-			c.waiter.Wake()
+			c.waiter.enqueue() // not Wake: it may be about to wait
 		}
 	}
 }

@@ -44,10 +44,10 @@ func carry(task *Task, src, dst *Conn) error {
 func TestPipeCarriesBytes(t *testing.T) {
 	l := start(t)
 	on(t, l, func() { l.LimitPipes(1) })
-	for _, size := range []int{0, 1, 4095, 4097, 64 << 10, pipeBytes - 1, pipeBytes, pipeBytes + 1, 5<<20 + 3} {
+	for _, size := range []int{0, 1, 4095, 4097, 64 << 10, pipeBytes - 1, pipeBytes, pipeBytes + 1, 2<<20 + 3} {
 		src, writer := tcpPair(t, l)
 		dst, reader := tcpPair(t, l)
-		_ = reader.SetReadBuffer(8 << 10)
+		_ = reader.SetReadBuffer(128 << 10)
 		sent := make([]byte, size)
 		r := rand.New(rand.NewPCG(uint64(size), 1))
 		for i := range sent {

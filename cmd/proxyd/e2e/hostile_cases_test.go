@@ -116,7 +116,7 @@ func chunkLines() (list []hostility) {
 	for _, bad := range []string{
 		"+5\r\nworld\r\n", "-5\r\nworld\r\n", " 5\r\nworld\r\n", "5 \r\nworld\r\n", "0x5\r\nworld\r\n", "\r\nworld\r\n", "g\r\nworld\r\n", "5g\r\nworld\r\n", "5,\r\nworld\r\n",
 		"10000000000000005\r\nworld\r\n", "FFFFFFFFFFFFFFFF\r\nworld\r\n", "00000000000000005\r\nworld\r\n", "5\nworld\r\n", "5\rworld\r\n", "5\r\nworld0\r\n", "5\r\nworld\n",
-		"5\r\nworldX\r\n", "6\r\nworld\r\n", "4\r\nworld\r\n", "5;a\nb\r\nworld\r\n", "5;a\rb\r\nworld\r\n", "5;\x00\r\nworld\r\n", "5;" + strings.Repeat("a", 8<<10) + "\r\nworld\r\n",
+		"5\r\nworldX\r\n", "5\r\nworldX\n", "6\r\nworld\r\n", "4\r\nworld\r\n", "5;a\nb\r\nworld\r\n", "5;a\rb\r\nworld\r\n", "5;\x00\r\nworld\r\n", "5;" + strings.Repeat("a", 8<<10) + "\r\nworld\r\n",
 	} {
 		list = append(list, hostility{name: fmt.Sprintf("first chunk %.30q", bad), says: inChunks + bad + "0\r\n\r\n", body: "world", want: "502|cut"})
 		list = append(list, hostility{name: fmt.Sprintf("second chunk %.30q", bad), says: inChunks + good + bad + "0\r\n\r\n", body: "helloworld", want: "502|cut"})
@@ -251,8 +251,8 @@ func stalls() (list []hostility) {
 }
 
 // floods sends without an end what is small in good messages.
-func floods() (list []hostility) {
-	for _, h := range []hostility{
+func floods() []hostility {
+	return []hostility{
 		{name: "flood of bytes", flood: "x", want: "502"},
 		{name: "flood of blank lines", flood: "\r\n", want: "502"},
 		{name: "flood of fields", says: status200, flood: "X-A: b\r\n", want: "502"},
@@ -269,8 +269,5 @@ func floods() (list []hostility) {
 		{name: "flood of trailers that are dropped", says: inChunks + "0\r\n", flood: "Set-Cookie: a=b\r\n", want: "502|cut"},
 		{name: "flood behind the end", says: whole, flood: whole, body: "hello", want: "200"},
 		{name: "flood behind 204", says: "HTTP/1.1 204 No Content\r\n\r\n", flood: "x", want: "204"},
-	} {
-		list = append(list, h)
 	}
-	return list
 }

@@ -49,8 +49,7 @@ func fin(c net.Conn) { c.Close() }
 // what a case leaves in the pool of connections meets the next requests.
 type lane struct {
 	t       *testing.T
-	proxy   string // where the clients go
-	server  string
+	proxy   string       // where the clients go
 	acting  sync.RWMutex // held by a server that has not done its part
 	present atomic.Pointer[part]
 }
@@ -68,8 +67,6 @@ func TestHostileServers(t *testing.T) {
 		t.Errorf("got %d cases; want 200 at least", len(cases))
 	}
 	names := make(map[string]bool)
-	p := newProxy(t)
-	p.workers = 1 // all requests of a lane share one pool
 	queue := make(chan *hostility, len(cases))
 	for i := range cases {
 		if names[cases[i].name] {
@@ -79,16 +76,9 @@ func TestHostileServers(t *testing.T) {
 		queue <- &cases[i]
 	}
 	close(queue)
-	all := make([]*lane, lanes)
-	var text strings.Builder
-	for i := range all {
-		l := &lane{t: t, proxy: freeAddress(t)}
-		l.server = serveRaw(t, l.serve)
-		all[i] = l
-		fmt.Fprintf(&text, "listener \"l%d\" {\n address = %q\n route \"all\" {\n upstream = \"u%d\"\n }\n}\n", i, l.proxy, i)
-		fmt.Fprintf(&text, "upstream \"u%d\" {\n servers = [%q]\n timeouts = { first_byte = \"1s\", body_idle = \"1s\" }\n}\n", i, l.server)
-	}
-	p.writeText(text.String())
+	p := newProxy(t)
+	p.workers = 1 // all requests of a lane share one pool
+	all := openLanes(t, p)
 	p.start()
 	before := p.pids()
 	began := time.Now()
@@ -107,6 +97,20 @@ func TestHostileServers(t *testing.T) {
 	if after := p.pids(); !slices.Equal(before, after) {
 		t.Errorf("workers: got processes %v after all; want %v as before", after, before)
 	}
+}
+
+// openLanes starts the servers and writes the configuration of p.
+func openLanes(t *testing.T, p *proxy) (all []*lane) {
+	t.Helper()
+	var text strings.Builder
+	for i := range lanes {
+		l := &lane{t: t, proxy: freeAddress(t)}
+		all = append(all, l)
+		fmt.Fprintf(&text, "listener \"l%d\" {\n address = %q\n route \"all\" {\n upstream = \"u%d\"\n }\n}\n", i, l.proxy, i)
+		fmt.Fprintf(&text, "upstream \"u%d\" {\n servers = [%q]\n timeouts = { first_byte = \"1s\", body_idle = \"1s\" }\n}\n", i, serveRaw(t, l.serve))
+	}
+	p.writeText(text.String())
+	return all
 }
 
 // run plays h and then asks twice for something else.

@@ -17,23 +17,13 @@ import (
 func TestSlowAttacks(t *testing.T) {
 	long(t)
 	const (
-		clients  = 4000
-		limit    = 2 * time.Second
-		late     = time.Second // how much later the cut may be seen
-		most     = 64 << 10    // of the workers' memory, for each
-		bigBytes = 192 << 10   // of a response, which the kernel could hold whole
+		clients = 4000
+		limit   = 2 * time.Second
+		late    = time.Second // how much later the cut may be seen
+		most    = 64 << 10    // of the workers' memory, for each
 	)
 	needDescriptors(t, 3*clients)
-	big := make([]byte, bigBytes)
-	o := newOrigin(t, "origin", "", nil, func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/big":
-			_, _ = w.Write(big) // cut, as it is to be
-		default:
-			_, _ = io.Copy(io.Discard, r.Body)
-			fmt.Fprint(w, "here")
-		}
-	})
+	o := newBigOrigin(t)
 	for _, test := range []struct {
 		name string
 		swarm
@@ -79,6 +69,22 @@ func TestSlowAttacks(t *testing.T) {
 			t.Logf("cut after %v, %v, %v (first, median, last); %d bytes each", held[0], held[len(held)/2], held[len(held)-1], each)
 		})
 	}
+}
+
+// newBigOrigin starts an origin that reads what it is sent. What it answers at
+// /big would find room in the kernel's largest buffers, which thousands of clients
+// must not be given.
+func newBigOrigin(t *testing.T) *origin {
+	t.Helper()
+	big := make([]byte, 192<<10)
+	return newOrigin(t, "origin", "", nil, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/big" {
+			_, _ = w.Write(big) // cut, as it is to be
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, "here")
+	})
 }
 
 // needDescriptors skips a test that this process may not open enough files for.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,16 +28,8 @@ func TestSlowhttptest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newOrigin(t, "origin", "", nil, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/big" {
-			_, _ = w.Write(make([]byte, 192<<10)) // cut, as it is to be
-			return
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		fmt.Fprint(w, "here")
-	})
 	p := newProxy(t)
-	p.write(site{servers: []string{o.address}, listener: `timeouts = { header = "10s", body_idle = "10s", write = "10s" }`})
+	p.write(site{servers: []string{newBigOrigin(t).address}, listener: `timeouts = { header = "10s", body_idle = "10s", write = "10s" }`})
 	p.start()
 	u := "http://" + p.address
 	for _, test := range []struct {

@@ -21,33 +21,37 @@ import (
 // soakVariable says for how long TestSoak is to run.
 const soakVariable = "PROXYD_SOAK"
 
+func soakLength(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(soakVariable)
+	if text == "" {
+		return 20 * time.Second
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil || length < 10*time.Second {
+		t.Fatalf("%s: got %q, %v; want 10s or more", soakVariable, text, err)
+	}
+	return length
+}
+
 // TestSoak lets clients of all kinds use a proxy whose servers die and return
 // and whose configuration changes each second. No request fails without cause,
 // and no process of the proxy holds more at the end than at the beginning.
 func TestSoak(t *testing.T) {
 	long(t)
-	length := 20 * time.Second
-	if text := os.Getenv(soakVariable); text != "" {
-		var err error
-		if length, err = time.ParseDuration(text); err != nil {
-			t.Fatalf("%s: %v", soakVariable, err)
-		}
-	}
+	length := soakLength(t)
+	origins := []*soakOrigin{newSoakOrigin(t, "one"), newSoakOrigin(t, "two"), newSoakOrigin(t, "three")}
 	p := newProxy(t)
-	var origins []*soakOrigin
-	var servers []string
-	for i := range 3 {
-		o := newSoakOrigin(t, fmt.Sprintf("origin%d", i))
-		origins = append(origins, o)
-		servers = append(servers, o.address)
-	}
 	write := func(i int) {
-		p.write(site{
-			servers:  servers,
+		s := site{
 			listener: fmt.Sprintf("limits = { headers = %d }", 100+i%7), // changes with each
 			// Changes with every other, and its connections with it.
 			upstream: fmt.Sprintf("host = \"v%d.example\"\n timeouts = { idle = \"1s\" }\n health \"tcp\" {}", i/2),
-		})
+		}
+		for _, o := range origins {
+			s.servers = append(s.servers, o.address)
+		}
+		p.write(s)
 	}
 	write(0)
 	p.start()

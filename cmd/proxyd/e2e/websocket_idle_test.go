@@ -20,7 +20,7 @@ func TestWebSocketsThatIdle(t *testing.T) {
 		for i := range sockets {
 			sockets[i] = openSocket(t, site.address, "/echo")
 		}
-		for _, size := range []int{0, 1, 64 << 10} { // which all buffers have seen then
+		for _, size := range []int{0, 1, 64 << 10} { // the last fills all buffers
 			for i, s := range sockets {
 				if size > 0 {
 					s.echo(t, fmt.Sprintf("%d %s", i, text(size)))
