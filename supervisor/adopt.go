@@ -127,9 +127,11 @@ func (s *supervisor) inherit() (*candidate, shm.Record) {
 	}
 	record := s.segment.Decision().Committed()
 	s.generation, s.offered = max(record.Generation, 1), record.Config
+	s.newest = s.generation
 	var inForce *candidate
 	for _, o := range s.orphans {
 		s.offered = max(s.offered, o.hello.Config, o.hello.Prepared)
+		s.newest = max(s.newest, o.generation)
 		for _, f := range o.bundles {
 			if inForce == nil {
 				inForce = unpack(f, record.Digest)

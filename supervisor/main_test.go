@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // superviseMain is a command line with nothing but Run.
 func superviseMain(path string, daemon bool) int {
-	err := Run(Options{Config: path, Daemon: daemon, Build: "test", Exe: os.Getenv("TEST_EXE")})
+	err := Run(Options{Config: path, Daemon: daemon, Build: "test", Exe: os.Getenv("TEST_EXE"), Probation: 300 * time.Millisecond})
 	var exit *ExitError
 	switch {
 	case err == nil:

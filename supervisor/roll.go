@@ -31,7 +31,7 @@ type roll struct {
 	wanted     bool
 	generation uint32    // the new one; 0 until it is begun
 	canary     *worker   // its first
-	before     tally     // of the old generation, when the probation began
+	before     [2]tally  // of the canary and of the old generation, when the probation began
 	until      time.Time // end of the probation, or of the wait for listeners
 }
 
@@ -54,7 +54,8 @@ func (s *supervisor) try(r *reload) {
 		return
 	}
 	r.phase = trying
-	r.roll.generation = s.generation + 1
+	s.newest++
+	r.roll.generation = s.newest
 	s.log.Info("a new generation begins", "generation", r.roll.generation, "workers", want)
 	r.roll.canary = s.join(r.roll.generation)
 }
@@ -73,11 +74,10 @@ func (s *supervisor) stepRoll(now time.Time) bool {
 	switch {
 	case r.phase == trying && r.roll.canary.state.serves():
 		r.phase = proving
-		r.roll.before, r.roll.until = s.tallyOf(func(w *worker) bool { return w.current(s) }), now.Add(s.probation)
+		r.roll.before, r.roll.until = s.tallies(), now.Add(s.probation)
 	case r.phase == proving && !now.Before(r.roll.until):
-		canary := s.tallyOf(func(w *worker) bool { return w == r.roll.canary })
-		old := s.tallyOf(func(w *worker) bool { return w.current(s) })
-		if why := worse(canary, old.since(r.roll.before)); why != "" {
+		after := s.tallies()
+		if why := worse(after[0].since(r.roll.before[0]), after[1].since(r.roll.before[1])); why != "" {
 			r.refusal = refusal{codeStart, fmt.Sprintf("generation %d: %s", r.roll.generation, why)}
 			return true
 		}
@@ -140,17 +140,20 @@ func (t tally) since(before tally) tally {
 	return tally{t.responses - before.responses, t.failures - before.failures}
 }
 
-func (s *supervisor) tallyOf(which func(*worker) bool) tally {
-	var t tally
+// tallies are those of the canary and of the generation in force.
+func (s *supervisor) tallies() (t [2]tally) {
 	for _, w := range s.workers {
-		if !which(w) {
+		i := 0
+		if w.current(s) {
+			i = 1
+		} else if w != s.reload.roll.canary {
 			continue
 		}
 		counters := &s.segment.Slot(w.slot).Counters
 		for c := shm.Responses1xx; c <= shm.Responses5xx; c++ {
-			t.responses += counters[c].Load()
+			t[i].responses += counters[c].Load()
 		}
-		t.failures += counters[shm.Responses5xx].Load()
+		t[i].failures += counters[shm.Responses5xx].Load()
 	}
 	return t
 }

@@ -130,6 +130,7 @@ func supervise(o Options, parent *parent) error {
 		own:        cfg.Supervisor,
 		sockets:    sockets{open: make(map[string]*socket)},
 		generation: 1,
+		newest:     1,
 		probation:  cmp.Or(o.Probation, probation),
 		started:    time.Now(),
 		events:     make(chan func(), 256),

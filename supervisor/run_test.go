@@ -80,7 +80,7 @@ func TestReloadThatIsRefusedChangesNothing(t *testing.T) {
 	}{
 		{"worker says no", play{host: "nack", listen: []string{s.address(), fresh}}, 1, "certificate of nack.test has expired"},
 		{"port in use", play{host: "b", listen: []string{s.address(), fresh, busy.bound}}, 3, "address already in use"},
-		{"fixed key", play{host: "b", workers: 4}, 1, "supervisor.workers: 2 -> 4"},
+		{"fixed key", play{host: "b", workers: 4, more: `log = "/tmp/x"`}, 1, "supervisor.log: "},
 		{"other state", play{host: "b", more: `pid_file = "/tmp/x"`}, 1, "a restart is needed"},
 	}
 	for _, tt := range tests {

@@ -97,6 +97,12 @@ func (s *script) obey(m handoff.Message) error {
 		}
 		go s.beats()
 		s.send(handoff.Accepting, handoff.AcceptingBody{Config: s.number})
+		if told(s.config, "dies") {
+			go func() {
+				time.Sleep(50 * time.Millisecond)
+				panic("too late")
+			}()
+		}
 	case handoff.Commit:
 		if told(s.next, "deaf") {
 			return nil

@@ -40,6 +40,7 @@ type supervisor struct {
 	sockets    sockets
 	workers    []*worker // by generation and slot
 	generation uint32    // that is to serve
+	newest     uint32    // that has ever begun
 	probation  time.Duration
 
 	incarnation uint64    // of the supervisor, over all that have owned the segment
@@ -167,8 +168,8 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 			s.apply(w, timeout)
 		}
 	}
-	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
 	s.advanceReload(now)
+	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
 	if !s.stopping {
 		s.spawn(now)
 	}

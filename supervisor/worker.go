@@ -243,10 +243,9 @@ func (s *supervisor) ended(w *worker, p *process, how string) {
 	if reason := p.tail.reason(w.served.IsZero()); reason != "" {
 		how += ": " + reason
 	}
-	if w.refusal.text != "" && (w.state == stuck || w.state == dying) {
-		how = w.refusal.text // the end of it was our doing
+	if w.refusal.text == "" || w.state != stuck && w.state != dying { // else the end of it was our doing
+		w.refusal = refusal{codeStart, how}
 	}
-	w.refusal = refusal{codeStart, how}
 	s.apply(w, exited)
 }
 

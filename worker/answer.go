@@ -44,7 +44,7 @@ func (x *exchange) redirect(to *config.Redirect) bool {
 		return x.reply(404, nil) // made of what the client sent, and no address
 	}
 	x.extra = x.appendLines(x.extra, x.route.response)
-	return x.send(http1.Answer{Status: to.Status, Extra: x.extra})
+	return x.send(http1.Answer{Status: to.Status, Edit: x.route.response.drops(), Extra: x.extra})
 }
 
 var blankLine = []byte("\r\n\r\n")
@@ -55,7 +55,9 @@ var locationName = []byte("Location")
 func (x *exchange) respond(a *config.Respond) bool {
 	x.account.status = a.Status // response.status, for the fields
 	x.extra = x.appendLines(x.extra[:0], x.route.response)
-	return x.send(http1.Answer{Status: a.Status, Extra: x.extra, Body: a.Body, ContentType: a.ContentType})
+	return x.send(http1.Answer{
+		Status: a.Status, Edit: x.route.response.drops(), Extra: x.extra, Body: a.Body, ContentType: a.ContentType,
+	})
 }
 
 // reply sends an answer that consists of its status, with further field lines.

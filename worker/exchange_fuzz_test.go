@@ -397,7 +397,7 @@ func addSeeds(f *testing.F) {
 		post + "Transfer-Encoding: chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n0\r\nX-T: v\r\n\r\n", post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX\r\n0\r\n\r\n",
 		post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", post + "Transfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n0\r\n\r\n",
 		post + "Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", post + "Connection: X, close\r\nX: 1\r\nTE: trailers\r\n\r\n",
-		get + "X : y\r\n\r\n", get + "X: a\r\n b\r\n\r\n", get + "X: a\rb\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /\r\n",
+		get + "X : y\r\n\r\n", get + "X: a\r\n b\r\n\r\n", get + "X: a\rb\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /\r\n", "\r\n\r\n\r\n", "HEAD  HTTP/1.0\r\n\r\n", "HEAD / HTTP/1.1\r\n\r\n",
 		"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n", get + "Via: 1.1 proxyd\r\n\r\n",
 	} {
 		add(q, good, "")

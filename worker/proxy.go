@@ -257,7 +257,7 @@ func (x *exchange) noResponse(err error) error {
 // relayInterim passes on the 1xx head at the front of from. HTTP/1.0 knows none.
 func (x *exchange) relayInterim(n int) error {
 	if x.req.Minor > 0 {
-		x.answer = x.resp.AppendForward(x.answer[:0], &http1.ForwardResponse{})
+		x.answer = x.resp.AppendForward(x.answer[:0], &http1.ForwardResponse{Edit: x.route.response.drops()})
 		if err := x.c.write(x.t, x.answer, x.t.After(x.service.config.Timeouts.Write)); err != nil {
 			return errClientGone
 		}

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
@@ -165,9 +166,11 @@ func (w *worker) tendLogs() {
 
 // closeLogs writes what is left to write. The loop has ended.
 func (w *worker) closeLogs() {
+	var all sync.WaitGroup // at once: each may wait for its reader
 	for _, f := range w.logFiles {
-		f.Close()
+		all.Go(f.Close)
 	}
+	all.Wait()
 }
 
 // wall is the time of day at a time of the loop, in ns since 1970.

@@ -40,6 +40,7 @@ func (c *statusCommand) Run() error {
 func printStatus(out io.Writer, s admin.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "proxyd\t%s, pid %d, %s for %s\n", s.Version, s.Pid, s.State, age(s.Started, now))
+	fmt.Fprintf(w, "serving\tgeneration %d of workers, under supervisor %d\n", s.Generation, s.Incarnation)
 	fmt.Fprintf(w, "config\t%d, %s, sha256 %.12s\n", s.ConfigNumber, s.Config, s.Digest)
 	if s.LastReload != "" {
 		fmt.Fprintf(w, "reload\t%s\n", s.LastReload)
@@ -62,6 +63,11 @@ func printStatus(out io.Writer, s admin.Status, now time.Time) error {
 			worker.Slot, worker.Pid, worker.Generation, worker.State, age(worker.Since, now), worker.Restarts,
 			worker.Counters["proxyd_connections_active"], worker.Counters["proxyd_requests_total"],
 			worker.Counters["proxyd_requests_limited_total"], worker.Counters["proxyd_upstream_errors_total"])
+	}
+	for _, worker := range s.Workers {
+		if worker.Leaving != "" {
+			fmt.Fprintf(w, "\nworker %d, pid %d, goes: %s", worker.Slot, worker.Pid, worker.Leaving)
+		}
 	}
 	return w.Flush()
 }

@@ -8,8 +8,8 @@
 // The invariant: Parse accepts exactly what netip.ParseAddr accepts, without
 // zones, and yields the same address; a fuzz target holds the two together.
 //
-// It runs in both processes and depends on nothing: package worker/http1 reads
-// X-Forwarded-For with it, worker/proxyproto the addresses of a PROXY line. It
-// knows no ports, brackets, prefixes or names; what surrounds an address is the
-// caller's to cut off.
+// It runs in both processes and depends on nothing: the functions of expressions
+// (internal/config) read addresses with it, worker/http1 X-Forwarded-For, and
+// worker/proxyproto a PROXY line. It knows no ports, brackets, prefixes or names;
+// what surrounds an address is the caller's to cut off.
 package ipaddr

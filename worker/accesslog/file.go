@@ -25,7 +25,7 @@ type File struct {
 
 	failed atomic.Pointer[error] // how the last write ended; nil: well
 
-	mu     sync.Mutex // guards what follows; no method for the loop takes it
+	mu     sync.Mutex // guards what follows, a pointer at a time
 	out    *output
 	closed bool
 }

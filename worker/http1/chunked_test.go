@@ -83,6 +83,27 @@ func TestChunkedRefused(t *testing.T) {
 	}
 }
 
+// As much as is allowed passes, one byte more does not.
+func TestChunkedLimits(t *testing.T) {
+	line := "X-T: v\r\n"
+	for _, test := range []struct {
+		name, body string
+		ok         bool
+	}{
+		{"extensions", "1;" + strings.Repeat("a", MaxExtensionBytes-2) + "\r\nx\r\n0;\r\n\r\n", true},
+		{"extensions", "1;" + strings.Repeat("a", MaxExtensionBytes-1) + "\r\nx\r\n0;\r\n\r\n", false},
+		{"trailers", "0\r\nX: " + strings.Repeat("a", MaxTrailerBytes-len("X: \r\n")-len(line)-2) + "\r\n" + line + "\r\n", true},
+		{"trailers", "0\r\nX: " + strings.Repeat("a", MaxTrailerBytes-len("X: \r\n")-len(line)-1) + "\r\n" + line + "\r\n", false},
+	} {
+		for _, step := range []int{len(test.body), 1, 7} {
+			var c Chunked
+			if _, _, done, err := decode(&c, test.body, step); done != test.ok || (err == nil) != test.ok {
+				t.Errorf("%s, %d bytes by %d: got %v, %v; want %v", test.name, len(test.body), step, done, err, test.ok)
+			}
+		}
+	}
+}
+
 func TestAppendChunkHeader(t *testing.T) {
 	for n, want := range map[int]string{1: "1\r\n", 15: "f\r\n", 16: "10\r\n", 65536: "10000\r\n", 1<<62 | 0xab: "40000000000000ab\r\n"} {
 		if got := string(AppendChunkHeader(nil, n)); got != want {

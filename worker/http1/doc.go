@@ -5,8 +5,9 @@
 // What they hold afterwards are slices of that buffer, so they are valid for as
 // long as its bytes stay where they are. Both are meant to be used again for the
 // next message; in the steady state nothing is allocated. AppendForward writes a
-// head as the next hop must see it, Chunked decodes a chunked body as it
-// arrives, Answer writes the proxy's own replies.
+// head as the next hop must see it, without the fields that a HeaderEdit takes
+// out, Chunked decodes a chunked body as it arrives, Answer writes the proxy's
+// own replies.
 //
 // The invariant: what Parse has accepted has one meaning only, for every
 // recipient behind. All that peers are known to read in two ways (RFC 9112

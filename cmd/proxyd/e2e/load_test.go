@@ -77,7 +77,8 @@ func (l *load) why() []string {
 	return l.failures[:min(len(l.failures), 5)]
 }
 
-// keep asks over n kept-alive connections, on each once in every pause; 0: at once again.
+// keep asks over n kept-alive connections, on each once in every pause; 0: at once
+// again. A connection whose end is announced is followed by another.
 func (l *load) keep(n int, pause time.Duration, fields ...string) {
 	for i := range n {
 		l.all.Go(func() {
@@ -86,10 +87,19 @@ func (l *load) keep(n int, pause time.Duration, fields ...string) {
 				_ = l.note(nil, err)
 				return
 			}
-			defer c.Close()
+			defer func() { c.Close() }()
 			for turn := 0; l.pause(pause); turn++ {
 				a, err := c.ask(l.method, fmt.Sprintf("/kept/%d/%d", i, turn), l.body, fields...)
-				if l.note(a, err) != nil && (err != nil || a.closing) {
+				_ = l.note(a, err)
+				if err == nil && !a.closing {
+					continue
+				}
+				c.Close()
+				if err != nil {
+					return
+				}
+				if c, err = dial(l.address); err != nil {
+					_ = l.note(nil, err)
 					return
 				}
 			}

@@ -229,6 +229,7 @@ type status struct {
 	PIDFile     string `json:"pid_file"`
 	Workers     []struct {
 		Slot, Pid, Restarts int
+		Generation          uint32
 		State               string
 	}
 }

@@ -23,7 +23,7 @@ func newSlowSite(t *testing.T, n int) *proxy {
 	})
 	p := newProxy(t)
 	p.workers = 1
-	p.write(site{servers: []string{o.address}, listener: `timeouts = { write = "1s", idle = "1s" }`, upstream: `limits = { idle = 0 }`})
+	p.write(site{servers: []string{o.address}, listener: `timeouts = { write = "1s", idle = "1s" }`})
 	p.start()
 	return p
 }
@@ -50,16 +50,16 @@ func connectNarrow(t *testing.T, address string) *client {
 func TestAResponseThatNobodyTakes(t *testing.T) {
 	const size = 48 << 10
 	p := newSlowSite(t, size)
-	before := p.workersUse(t).descriptors
+	worker := p.pids()[0]
 	c := connectNarrow(t, p.address)
 	if err := c.send(request(http.MethodGet, "/", "")); err != nil {
 		t.Fatal(err)
 	}
-	descriptors := func(n int) func() bool {
-		return func() bool { return p.workersUse(t).descriptors == n }
+	connections := func(n int) func() bool {
+		return func() bool { return len(clientPorts(t, worker, p.address)) == n }
 	}
-	await(t, "the connection", descriptors(before+1)) // the one to the server is not kept
-	await(t, "its end", descriptors(before))
+	await(t, "the connection", connections(1))
+	await(t, "its end", connections(0))
 	got, err := io.ReadAll(c)
 	if !errors.Is(err, syscall.ECONNRESET) || len(got) >= size {
 		t.Errorf("got %d bytes, %v; want a reset, and the rest gone", len(got), err)

@@ -8,6 +8,10 @@ import (
 	"testing"
 )
 
+// spare is how many descriptors a process may keep to use them again, such as
+// those of pipes.
+const spare = 40
+
 // A usage is what a process holds of the machine.
 type usage struct {
 	rss         int // bytes

@@ -32,7 +32,7 @@ func TestWebSocketsThatIdle(t *testing.T) {
 			if each > most {
 				t.Errorf("got %d bytes for an idle tunnel; want %d at most", each, most)
 			}
-			if got := idle.descriptors - before.descriptors; got != 2*tunnels {
+			if got := idle.descriptors - before.descriptors; got < 2*tunnels || got > 2*tunnels+spare {
 				t.Errorf("got %d descriptors; want %d", got, 2*tunnels)
 			}
 		}
@@ -43,6 +43,6 @@ func TestWebSocketsThatIdle(t *testing.T) {
 			}
 			s.Close()
 		}
-		await(t, "the descriptors given back", func() bool { return site.workersUse(t).descriptors <= before.descriptors })
+		await(t, "the descriptors given back", func() bool { return site.workersUse(t).descriptors <= before.descriptors+spare })
 	})
 }
