@@ -13,7 +13,7 @@ FUZZTIME  ?= 1m
 # What runs off the event loop, where goroutines and processes meet.
 RACE = ./internal/... ./limiter ./lb ./supervisor/...
 
-.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e clean
+.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e peers soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,7 +31,7 @@ install: build ## install proxyd into $(DESTDIR)$(PREFIX)/bin
 test: ## all tests but the long ones
 	$(GO) test -short ./...
 
-check: lint test race smoke e2e ## all that CI checks
+check: lint test race smoke peers e2e ## all that CI checks
 
 lint: ## formatting, vet, staticcheck
 	@unformatted=$$($(GO) tool gofumpt -l .) && \
@@ -68,6 +68,16 @@ fuzz: ## each fuzz target for FUZZTIME (1m), one after another
 
 e2e: ## the end-to-end tests and scripts of cmd/proxyd, long ones too
 	$(GO) test -count=1 ./cmd/proxyd/...
+
+peers: ## what 'make e2e' meets if it is there: the WebSocket server ws, by npm
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix "$${XDG_CACHE_HOME:-$$HOME/.cache}/proxyd-e2e" ws@8; \
+	else \
+		echo "peers: skipped, there is no npm"; \
+	fi
+
+soak: ## five minutes of mixed load, deaths and reloads
+	PROXYD_SOAK=5m $(GO) test -count=1 -v -timeout 15m -run TestSoak ./cmd/proxyd/e2e
 
 clean: ## remove what was built
 	rm -f proxyd

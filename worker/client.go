@@ -3,6 +3,8 @@ package worker
 import (
 	"net/netip"
 
+	"github.com/proxyd/proxyd/internal/handoff"
+	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/worker/loop"
 )
 
@@ -21,6 +23,10 @@ type client struct {
 // the client, or expired.
 func (c *client) Wake(_ *loop.Conn, expired bool) {
 	if expired && c.Quiet() { // else a request has come, too late for its event but in time
+		if c.Unsent() { // it has not taken the last response: the kernel is not to hold on to that
+			c.abort()
+			return
+		}
 		c.end()
 		return
 	}
@@ -38,16 +44,33 @@ func (c *client) Run(t *loop.Task) {
 		return
 	}
 	x.t, x.c, x.have = t, c, n
+	c.serve(x)
+}
+
+// resume is Run for a connection that comes from another worker with half a head.
+func (c *client) resume(t *loop.Task, half handoff.Move) {
+	x := c.listener.w.takeExchange()
+	x.in = append(x.in, make([]byte, max(0, len(half.Raw)-len(x.in)))...)
+	x.t, x.c, x.have = t, c, copy(x.in, half.Raw)
+	x.headBy = t.Now() + half.Deadline - shm.Now()
+	c.serve(x)
+}
+
+func (c *client) serve(x *exchange) {
+	w := c.listener.w
 	c.exchange = x
 	park := x.serve()
 	c.exchange = nil
 	x.releasePipes()
-	w.putExchange(x)
-	if park {
+	switch {
+	case park:
 		c.Park(c, c.listener.idle)
-		return
+	case x.leaving:
+		x.leave()
+	default:
+		c.end()
 	}
-	c.end()
+	w.putExchange(x)
 }
 
 // Crashed ends the one connection that a panic belongs to.

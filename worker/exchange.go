@@ -28,7 +28,9 @@ type exchange struct {
 
 	in      []byte // in[:have] is received from the client
 	have    int
-	headLen int // in[:headLen] is the head of req
+	headBy  int64 // loop time by which the next head must be complete; 0: not fixed yet
+	leaving bool  // the connection goes to another worker as soon as it can
+	headLen int   // in[:headLen] is the head of req
 	req     http1.Request
 	service *service
 	route   *route // nil while none is chosen
@@ -78,6 +80,7 @@ func (w *worker) putExchange(x *exchange) {
 		x.in = make([]byte, headBytes) // a long head made it grow
 	}
 	x.t, x.c, x.service, x.route, x.upstream, x.have = nil, nil, nil, nil, nil, 0
+	x.headBy, x.leaving = 0, false
 	x.req.Reset()
 	x.resp.Reset()
 	w.exchanges.put(x)
@@ -87,13 +90,15 @@ func (w *worker) putExchange(x *exchange) {
 // closed. It runs in a coroutine: every wait yields to the loop, so nothing that
 // another exchange can change is kept across one.
 func (x *exchange) serve() (park bool) {
-	deadline := x.t.After(x.c.listener.service.config.Timeouts.Header)
-	if !x.readPreface(deadline) {
+	if x.headBy == 0 {
+		x.headBy = x.t.After(x.c.listener.service.config.Timeouts.Header)
+	}
+	if !x.readPreface() {
 		return false
 	}
 	for {
 		turn := x.t.Now()
-		if !x.readHead(deadline) {
+		if !x.readHead() {
 			return false
 		}
 		keep := x.serveRequest()
@@ -118,13 +123,13 @@ func (x *exchange) serve() (park bool) {
 		if x.t.Now() == turn {
 			x.t.Yield() // answered without a wait: pipelined requests must not keep the loop
 		}
-		deadline = x.t.After(x.c.listener.service.config.Timeouts.Header)
+		x.headBy = x.t.After(x.c.listener.service.config.Timeouts.Header)
 	}
 }
 
 // readHead reads until in starts with a valid head. The whole of it must come
-// before deadline, however it is cut up.
-func (x *exchange) readHead(deadline int64) bool {
+// by headBy, however it is cut up.
+func (x *exchange) readHead() bool {
 	for {
 		if x.have > 0 {
 			n, err := x.req.Parse(x.in[:x.have], &x.c.listener.service.head)
@@ -140,7 +145,7 @@ func (x *exchange) readHead(deadline int64) bool {
 		if x.have == len(x.in) {
 			x.in = append(x.in, make([]byte, len(x.in))...) // Parse stops this at the limit
 		}
-		err := x.receive(deadline)
+		err := x.receive()
 		if timedOut(err) && x.have > 0 {
 			x.refuse(errHeadTimeout)
 		}
@@ -150,11 +155,16 @@ func (x *exchange) readHead(deadline int64) bool {
 	}
 }
 
-// receive reads once into the room behind in[:have].
-func (x *exchange) receive(deadline int64) error {
+// receive reads once into the room behind in[:have], before headBy.
+func (x *exchange) receive() error {
 	n, err := x.c.tryRead(x.in[x.have:])
 	if err == loop.ErrAgain {
-		err = x.t.WaitAny(deadline, &x.c.Conn, nil)
+		x.w.reading[x] = struct{}{}
+		err = x.t.WaitAny(x.headBy, &x.c.Conn, nil)
+		delete(x.w.reading, x)
+		if x.leaving {
+			return errLeaving // what has come meanwhile is read by another worker
+		}
 	}
 	x.have += n
 	return err
@@ -176,7 +186,9 @@ func (x *exchange) begin() {
 
 // closing reports whether the connection is to be closed after this exchange,
 // as far as is known by now.
-func (x *exchange) closing() bool { return x.last || x.w.draining || x.c.listener.removed }
+func (x *exchange) closing() bool {
+	return x.last || x.w.draining && !x.w.moving || x.c.listener.removed
+}
 
 // serveRequest answers the request whose head was read, and reports whether the
 // connection can go on.
@@ -247,6 +259,7 @@ func (x *exchange) act() bool {
 // crashed releases what the exchange held when it panicked, and answers 500 if
 // the client has been sent nothing of a response.
 func (x *exchange) crashed() {
+	delete(x.w.reading, x)
 	if x.server != nil {
 		x.server.close()
 	}

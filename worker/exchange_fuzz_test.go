@@ -106,6 +106,7 @@ func newDriver(f *testing.F) *driver {
 	}
 	d.listen = fd
 	d.proxy = startProxy(f, `upstream = "up"`, upstreamOf(fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)))
+	d.onLoop(func() { d.loop.TakePipe().Release() }) // stays in the loop's pool
 	d.open = descriptors(f)
 	d.to = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	if _, err := fmt.Sscanf(d.addr, "127.0.0.1:%d", &d.to.Port); err != nil {
@@ -404,7 +405,7 @@ func addSeeds(f *testing.F) {
 		add(q+get+"\r\n", good+good, "\x02\x28\x08\x1b\x02\x28\x2b\x0b\x18\x06\xf9\x05")
 	}
 	for _, r := range []string{
-		ok + "\r\nto the end", ok + "Content-Length: 0\r\n\r\n", ok + "Content-Length: 50\r\n\r\nhello", ok + "Content-Length: 6\r\n\r\nhello", good + "more", good + good,
+		ok + "\r\nto the end", ok + "Content-Length: 0\r\n\r\n", ok + "Content-Length: 100000\r\n\r\nhello", ok + "Content-Length: 50\r\n\r\nhello", ok + "Content-Length: 6\r\n\r\nhello", good + "more", good + good,
 		ok + "Transfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n1\r\n!\r\n0\r\nX-T: v\r\n\r\n", ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n", ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloX\n0\r\n\r\n", ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 3\r\n\r\n",
 		ok + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ok + "Content-Length: 1, 1\r\n\r\na",

@@ -8,7 +8,7 @@ import (
 // balancers begin, and reports whether the connection can go on. From then on its
 // peer is the client that the header names. Connections from elsewhere do not
 // have one, and what they send is not looked at.
-func (x *exchange) readPreface(deadline int64) bool {
+func (x *exchange) readPreface() bool {
 	c := x.c
 	if c.addressed {
 		return true
@@ -33,7 +33,7 @@ func (x *exchange) readPreface(deadline int64) bool {
 				return true
 			}
 		}
-		if x.receive(deadline) != nil {
+		if x.receive() != nil {
 			return false
 		}
 	}

@@ -150,8 +150,8 @@ type sequel uint8
 
 const (
 	done  sequel = iota // the client has its answer, or never will
-	again             // send the request on a new connection
-	anew              // send it to whichever server is next
+	again               // send the request on a new connection
+	anew                // send it to whichever server is next
 )
 
 // converse sends the request to x.server and relays the response.

@@ -94,8 +94,8 @@ func (x *exchange) broken(err error, chunked bool) bool {
 	x.report(err)
 	x.closeServer()
 	x.responded(x.resp.Status)
-	if x.down.kind != http1.BodyLength && !chunked {
-		x.c.abort()
+	if err == errClientStall || x.down.kind != http1.BodyLength && !chunked {
+		x.c.abort() // nor does the kernel hold anything for one who stalls
 	}
 	return false
 }

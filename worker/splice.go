@@ -12,10 +12,17 @@ const (
 )
 
 // splices reports whether the next bytes of the body go through a pipe: those of
-// a plain connection, that plain connection takes as they are. A trickle is
-// copied: it costs a call less, for a short read says that the source is drained.
+// a plain connection, that plain connection takes as they are. A trickle and an
+// end are copied: it costs a call less, for a short read says that the source is
+// drained.
 func (f *flow) splices() bool {
-	return f.bulk && !f.keep && !f.chunk && f.kind != http1.BodyChunked && f.src.tls == nil && f.dst.tls == nil
+	switch {
+	case !f.bulk, f.keep, f.chunk, f.src.tls != nil, f.dst.tls != nil:
+		return false
+	case f.kind == http1.BodyLength:
+		return f.left >= bulkBytes
+	}
+	return f.kind == http1.BodyUntilClose
 }
 
 // fill receives into a pipe, and reports whether there was one to be had.

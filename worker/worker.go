@@ -54,6 +54,9 @@ type worker struct {
 
 	published loop.Stats // what publish has added to the counters so far
 
+	reading  map[*exchange]struct{} // that wait for the rest of a head
+	leavers  []*uprooted            // half heads on their way to another worker
+	moving   bool                   // draining, and connections go to other workers
 	draining bool
 	finished func() // called once when draining and nothing is left
 }
@@ -96,6 +99,7 @@ func run(slot int, generation uint32) error {
 	w := &worker{
 		slot: slot, loop: l, log: log.With("worker", slot), shared: shared,
 		sockets: make(map[string]int), listeners: make(map[string]*listener), logFiles: make(map[string]*accesslog.File),
+		reading:    make(map[*exchange]struct{}),
 		maxClients: connectionLimit(),
 	}
 	c := &control{w: w, generation: generation, seg: seg}

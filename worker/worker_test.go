@@ -31,6 +31,16 @@ type proxy struct {
 // its upstreams and limits.
 func startProxy(t testing.TB, route, rest string) *proxy {
 	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startProxyOn(t, ln, route, rest)
+}
+
+// startProxyOn is startProxy on a socket that other workers may share.
+func startProxyOn(t testing.TB, ln net.Listener, route, rest string) *proxy {
+	t.Helper()
 	seg, err := shm.Create()
 	if err != nil {
 		t.Fatal(err)
@@ -43,10 +53,7 @@ func startProxy(t testing.TB, route, rest string) *proxy {
 	p.worker = &worker{
 		loop: l, log: slog.New(slog.NewTextHandler(p.log, nil)), shared: seg.Slot(0),
 		sockets: make(map[string]int), listeners: make(map[string]*listener), maxClients: 1000,
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+		reading: make(map[*exchange]struct{}),
 	}
 	p.addr = ln.Addr().String()
 	ended := make(chan error, 1)

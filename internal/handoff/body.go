@@ -128,3 +128,28 @@ type OwnerBody struct {
 type LogsBody struct {
 	Names []string `json:"names"`
 }
+
+// A supervisor that upgrades speaks to its successor, which it has started:
+//
+//	successor HELLO      I run
+//	old       ESTATE     what you need to know, GIVE descriptors, each answered with ACK; START
+//	successor ACCEPTING  a generation of mine serves beside yours, or NACK
+//	old       OWNER      it is all yours
+//	successor COMMITTED  I have it, or NACK
+//
+// Either may die at any moment: until COMMITTED all is the old one's.
+
+// EstateBody is the body of Estate.
+type EstateBody struct {
+	Newest   uint32 `json:"newest"`   // generation
+	Offered  uint64 `json:"offered"`  // highest number of a configuration
+	Slots    []int  `json:"slots"`    // of workers that are not the successor's
+	Items    int    `json:"items"`    // descriptors to come
+	StateDir string `json:"stateDir"` // where the lock is that is among them
+	Leave    bool   `json:"leave"`    // once it has the estate: the old process will go on in its place
+}
+
+// GiveBody is the body of Give: the names of its descriptors, in order.
+type GiveBody struct {
+	Names []string `json:"names"`
+}

@@ -45,12 +45,14 @@ const (
 	Offer                     // W→W take over these connections, one descriptor each
 	Taken                     // W→W they are kept, but for some
 	Yours                     // W→W and are read no more where they come from
+	Estate                    // S→S what a successor needs to know; descriptors follow
+	Give                      // S→S here are descriptors of the estate, by name
 )
 
 var typeNames = [...]string{
 	"", "HELLO", "LISTEN", "ACK", "PREPARE", "PREPARED", "NACK", "START", "ACCEPTING",
 	"COMMIT", "ABORT", "COMMITTED", "BEAT", "DRAIN", "DRAINED", "OWNER", "REOPEN", "LOGS",
-	"HEIR", "OFFER", "TAKEN", "YOURS",
+	"HEIR", "OFFER", "TAKEN", "YOURS", "ESTATE", "GIVE",
 }
 
 // String gives the protocol's name of t, or its number if it has none.

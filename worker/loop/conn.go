@@ -170,6 +170,13 @@ func (c *Conn) Quiet() bool {
 	return true
 }
 
+// Unsent asks the kernel whether it still holds bytes that the peer has not
+// acknowledged.
+func (c *Conn) Unsent() bool {
+	n, err := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ)
+	return err == nil && n > 0
+}
+
 // TryWrite sends what the socket takes of b, and returns ErrAgain if that is
 // nothing.
 func (c *Conn) TryWrite(b []byte) (int, error) {

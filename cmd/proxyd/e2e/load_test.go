@@ -98,10 +98,12 @@ func (l *load) keep(n int, pause time.Duration, fields ...string) {
 				if err != nil {
 					return
 				}
-				if c, err = dial(l.address); err != nil {
+				next, err := dial(l.address)
+				if err != nil {
 					_ = l.note(nil, err)
 					return
 				}
+				c = next
 			}
 		})
 	}
