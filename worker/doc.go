@@ -13,8 +13,9 @@
 // another worker; it meets the supervisor in package handoff only.
 //
 // Reading order: worker.go (the process), control.go, snapshot.go, listener.go,
-// client.go, exchange.go (one request's way), proxy.go, relay.go, flow.go,
-// upstream.go, tunnel.go.
+// client.go, exchange.go (one request's way), route.go, proxy.go, retry.go,
+// relay.go, flow.go, splice.go, upstream.go, tunnel.go, record.go (the access
+// log), move.go and heir.go (connections go to the next generation), orphan.go.
 //
 // It is started by cmd/proxyd, as the supervisor's child.
 package worker
