@@ -5,7 +5,8 @@
 // One goroutine runs a Loop and everything on it. A Task is a coroutine from a
 // pool: its Read, Write, Connect, Sleep and WaitAny look blocking and yield to
 // the loop inside. A parked Conn is only its struct: it owns no coroutine, no
-// buffer and no timer entry; the next readable edge wakes its owner.
+// buffer and no timer entry; the next readable edge wakes its owner. A Pipe moves
+// bytes between two of them inside the kernel.
 //
 // Invariants: a coroutine is resumed by the loop only; a Conn has at most one
 // waiting Task; nothing here takes a lock that is held across a yield; no call
