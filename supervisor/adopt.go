@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	firstOrphanLimit = 2 * time.Second // for the first, if there was a supervisor that died
 	lastOrphanLimit  = 3 * time.Second // for all that live
 	freshBeat        = 3 * time.Second // a worker that has not beaten for so long may be stopped
+	strayLimit       = 2 * time.Second // for those that a dead successor has left
 	acceptPause      = 100 * time.Millisecond
 )
 
@@ -34,7 +36,7 @@ func (s *supervisor) gather() {
 	}
 	timer := time.NewTimer(firstOrphanLimit)
 	defer timer.Stop()
-	for s.segment == nil || s.awaitsOrphans() {
+	for s.segment == nil || s.strangers() {
 		select {
 		case f := <-s.events:
 			f()
@@ -98,8 +100,9 @@ func (s *supervisor) share(f *os.File) error {
 
 func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) }
 
-// awaitsOrphans tells whether a worker lives that has not come in.
-func (s *supervisor) awaitsOrphans() bool {
+// strangers tells whether a worker lives that is none of ours: an orphan that has
+// not come in yet.
+func (s *supervisor) strangers() bool {
 	for i := range shm.MaxSlots {
 		slot := s.segment.Slot(i)
 		pid := int(slot.Pid.Load())
@@ -111,19 +114,23 @@ func (s *supervisor) awaitsOrphans() bool {
 }
 
 func (s *supervisor) came(pid int) bool {
-	for _, o := range s.orphans {
-		if o.hello.Pid == pid {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.orphans, func(o *orphan) bool { return o.hello.Pid == pid }) ||
+		s.any(func(w *worker) bool { return w.pid() == pid })
 }
 
 // inherit makes what the orphans have brought ours. It returns the configuration
 // in force if it is among that, and the record of it.
-func (s *supervisor) inherit() (*candidate, shm.Record) {
+func (s *supervisor) inherit(e *estate) (*candidate, shm.Record, error) {
 	if s.segment == nil {
-		return nil, shm.Record{}
+		return nil, shm.Record{}, nil
+	}
+	var bundles []*os.File
+	if e != nil {
+		defer e.bundle.Close()
+		bundles = append(bundles, e.bundle)
+		if err := errors.Join(s.inheritSockets(e.sockets), s.inheritAdmin(e)); err != nil {
+			return nil, shm.Record{}, err
+		}
 	}
 	record := s.segment.Decision().Committed()
 	s.generation, s.offered = max(record.Generation, 1), record.Config
@@ -132,28 +139,39 @@ func (s *supervisor) inherit() (*candidate, shm.Record) {
 	for _, o := range s.orphans {
 		s.offered = max(s.offered, o.hello.Config, o.hello.Prepared)
 		s.newest = max(s.newest, o.generation)
-		for _, f := range o.bundles {
-			if inForce == nil {
-				inForce = unpack(f, record.Digest)
-			}
-		}
-		for _, d := range o.sockets {
-			if err := s.sockets.inherit(d); err != nil {
-				s.log.Warn("adoption", "socket", d.name, "error", err)
-			}
+		bundles = append(bundles, o.bundles...)
+		if err := s.inheritSockets(o.sockets); err != nil {
+			s.log.Warn("adoption", "error", err)
 		}
 		o.sockets = nil
 	}
+	for _, f := range bundles {
+		if inForce == nil {
+			inForce = unpack(f, record.Digest)
+		}
+	}
+	s.sockets.own()
 	if inForce == nil {
 		if len(s.orphans) > 0 {
 			s.log.Warn("no worker has the configuration that was in force: the file is taken instead")
 		}
-		return nil, record
+		return nil, record, nil
 	}
 	if err := inForce.openLogs(); err != nil {
 		s.log.Error("new workers will not write access logs", "error", err)
 	}
-	return inForce, record
+	return inForce, record, nil
+}
+
+// inheritSockets takes those that can be taken.
+func (s *supervisor) inheritSockets(list []descriptor) error {
+	var errs []error
+	for _, d := range list {
+		if err := s.sockets.inherit(d); err != nil {
+			errs = append(errs, fmt.Errorf("listener %s: %w", d.name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // unpack reads a bundle if it is the one with that digest.

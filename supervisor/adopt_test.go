@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 // Who comes in and does not behave as an orphan does is sent away, with all that
 // it brought closed.
 func TestDoorSendsAwayStrangers(t *testing.T) {
-	d, err := openDoor(t.TempDir(), os.Geteuid())
+	d, err := openDoor(t.TempDir(), os.Geteuid(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestDoorSendsAwayStrangers(t *testing.T) {
 func TestDoorIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	for _, stale := range []bool{false, true} {
-		d, err := openDoor(dir, os.Geteuid())
+		d, err := openDoor(dir, os.Geteuid(), nil)
 		if err != nil || d.stale != stale {
 			t.Fatalf("open: got %+v, %v; want stale %v", d, err, stale)
 		}

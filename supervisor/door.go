@@ -24,12 +24,15 @@ type door struct {
 	users    []int // who may come in
 }
 
-func openDoor(dir string, workerUser int) (*door, error) {
+// openDoor makes the door, or opens the one that has come with an estate.
+func openDoor(dir string, workerUser int, e *estate) (*door, error) {
 	d := &door{path: filepath.Join(dir, "adopt.sock"), users: []int{0, os.Geteuid(), workerUser}}
-	if _, err := os.Lstat(d.path); err == nil {
-		d.stale = true
+	_, err := os.Lstat(d.path)
+	d.stale = err == nil
+	if e != nil {
+		d.listener, err = handoff.Inherit(e.door)
+		return d, err
 	}
-	var err error
 	if d.listener, err = handoff.Announce(d.path, workerUser); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type estate struct {
 	sockets []descriptor // listeners
 	passed  []*os.File   // from systemd, named as systemd names them
 
+	made  bool          // the state directory was, by us
 	giver *handoff.Conn // of a successor on trial; nil: the giver is gone, all is ours
 	body  handoff.EstateBody
 }
@@ -44,16 +45,22 @@ func takeInPlace() (*estate, error) {
 		return nil, nil
 	}
 	os.Unsetenv(estateVariable)
-	numbers := make(map[string]int)
-	if err := json.Unmarshal([]byte(text), &numbers); err != nil {
+	var v inPlace
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		return nil, fmt.Errorf("%s: %w", estateVariable, err)
 	}
-	e := new(estate)
-	for name, fd := range numbers {
+	e := &estate{made: v.Made}
+	for name, fd := range v.Descriptors {
 		unix.CloseOnExec(fd)
 		e.put(name, fd)
 	}
 	return e, e.check()
+}
+
+// An inPlace is the value of estateVariable.
+type inPlace struct {
+	Made        bool           `json:"made"`
+	Descriptors map[string]int `json:"descriptors"`
 }
 
 // put takes a descriptor.
@@ -127,6 +134,7 @@ func receiveEstate(giver *handoff.Conn, build string) (*estate, error) {
 			return nil, err
 		}
 	}
+	e.made = e.body.Made
 	if _, err := e.next(handoff.Start); err != nil {
 		return nil, err
 	}
@@ -148,21 +156,43 @@ type named struct {
 	fd   int
 }
 
-// estate lists what this supervisor has to leave. The descriptors stay its own.
-func (s *supervisor) estate() ([]named, error) {
-	var list []named
-	for name, f := range map[string]*os.File{
-		"lock": s.home.lock, "segment": s.segment.File(), "door": s.door.file, "admin": s.adminFile, "bundle": s.bundle,
-	} {
-		if err := control(f, func(fd int) error { list = append(list, named{name, fd}); return nil }); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
+func closeAll(list []named) {
+	for _, d := range list {
+		unix.Close(d.fd)
 	}
+}
+
+// estate lists what this supervisor has to leave, as duplicates that the caller
+// closes.
+func (s *supervisor) estate() (list []named, err error) {
+	add := func(name string, fd int) error {
+		copied, err := dup(fd)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		list = append(list, named{name, copied})
+		return nil
+	}
+	door, err := s.door.listener.File()
+	if err != nil {
+		return nil, err
+	}
+	defer door.Close()
+	for name, f := range map[string]*os.File{
+		"lock": s.home.lock, "segment": s.segment.File(), "door": door, "bundle": s.bundle,
+	} {
+		err = errors.Join(err, control(f, func(fd int) error { return add(name, fd) }))
+	}
+	err = errors.Join(err, add("admin", s.admin.fd))
 	for _, sock := range s.sockets.all() {
-		list = append(list, named{sock.name, sock.fd})
+		err = errors.Join(err, add(sock.name, sock.fd))
 	}
 	for _, sock := range s.sockets.passed {
-		list = append(list, named{"p." + sock.name, sock.fd})
+		err = errors.Join(err, add("p."+sock.name, sock.fd))
+	}
+	if err != nil {
+		closeAll(list)
+		return nil, err
 	}
 	return list, nil
 }
@@ -192,16 +222,16 @@ func giveEstate(conn *handoff.Conn, body handoff.EstateBody, list []named) error
 
 // execInPlace puts the program at exe into this process, with the estate. It
 // returns only if that fails.
-func execInPlace(exe string, list []named) error {
-	numbers := make(map[string]int)
+func execInPlace(exe string, made bool, list []named) error {
+	v := inPlace{Made: made, Descriptors: make(map[string]int)}
 	for _, d := range list {
 		fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD, 3) // not closed by the exec
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		numbers[d.name] = fd
+		v.Descriptors[d.name] = fd
 	}
-	text, err := json.Marshal(numbers)
+	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}

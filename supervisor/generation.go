@@ -38,7 +38,7 @@ func (s *supervisor) fit() {
 // free tells whether nobody writes the counters of a slot. A process that we do
 // not know may be an orphan that has yet to come in.
 func (s *supervisor) free(slot int) bool {
-	if slices.ContainsFunc(s.workers, func(w *worker) bool { return w.slot == slot }) {
+	if slices.Contains(s.theirs, slot) || slices.ContainsFunc(s.workers, func(w *worker) bool { return w.slot == slot }) {
 		return false
 	}
 	pid := int(s.segment.Slot(slot).Pid.Load())

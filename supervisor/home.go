@@ -20,11 +20,17 @@ type home struct {
 	dir  string
 	made bool // by us
 	lock *os.File
+	path string // of lock
 }
 
 // enter makes the state directory if need be and locks it.
-func enter(dir string) (*home, error) {
+// Or it takes the lock that has come with an estate.
+func enter(dir string, e *estate) (*home, error) {
 	h := &home{dir: dir}
+	if e != nil {
+		h.made, h.lock, h.path = e.made, e.lock, filepath.Join(dir, "lock")
+		return h, nil
+	}
 	// Whoever ends removes the lock file and perhaps the folder while we are at
 	// it; then what we hold is not what others will find, and we try again.
 	var err error
@@ -59,7 +65,7 @@ func (h *home) tryEnter() (again bool, err error) {
 		f.Close()
 		return again, err
 	}
-	h.lock = f
+	h.lock, h.path = f, path
 	return false, nil
 }
 
@@ -75,18 +81,23 @@ func lockAs(f *os.File, path string) (again bool, err error) {
 	if !isAt(f, path) {
 		return true, fmt.Errorf("lock %s: somebody removes it again and again", path)
 	}
+	return false, sign(f, path)
+}
+
+// sign puts our number into the lock file.
+func sign(f *os.File, path string) error {
 	if err := f.Truncate(0); err != nil {
-		return false, fmt.Errorf("lock %s: %w", path, err)
+		return fmt.Errorf("lock %s: %w", path, err)
 	}
 	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		return false, fmt.Errorf("lock %s: %w", path, err)
+		return fmt.Errorf("lock %s: %w", path, err)
 	}
-	return false, nil
+	return nil
 }
 
 // leave removes what enter made and lets go of the lock.
 func (h *home) leave() {
-	os.Remove(h.lock.Name()) // before the unlock: nobody else can have locked it
+	os.Remove(h.path) // before the unlock: nobody else can have locked it
 	if h.made {
 		os.Remove(h.dir) // fails, rightly, if anything is left in it
 	}

@@ -13,12 +13,12 @@ import (
 
 func TestOneAtATimeInAHome(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	h, err := enter(dir)
+	h, err := enter(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("already running as pid %d", os.Getpid())
-	if _, err := enter(dir); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := enter(dir, nil); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("second enter: got %v; want %q", err, want)
 	}
 	h.leave()
@@ -32,7 +32,7 @@ func TestHomeThatWasThereStays(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "lock"), []byte("4711\n"), 0o600); err != nil {
 		t.Fatal(err) // of a process that was killed
 	}
-	h, err := enter(dir)
+	h, err := enter(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestHomeUnderContention(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				h, err := enter(dir)
+				h, err := enter(dir, nil)
 				if err != nil {
 					if !strings.Contains(err.Error(), "already running") {
 						t.Error(err)
@@ -78,7 +78,7 @@ func TestHomeOfSomeoneElse(t *testing.T) {
 	if err := os.Chown(dir, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := enter(dir); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+	if _, err := enter(dir, nil); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
 		t.Errorf("enter: got %v; want it refused", err)
 	}
 }

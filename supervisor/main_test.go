@@ -19,6 +19,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "worker":
 			os.Exit(scriptedWorker())
+		case "validate": // -c CONFIG
+			os.Exit(validateMain(os.Args[3]))
 		case "supervise": // CONFIG [daemon]
 			os.Exit(superviseMain(os.Args[2], len(os.Args) > 3))
 		case "activate": // what systemd does between fork and exec; CONFIG
@@ -30,6 +32,15 @@ func TestMain(m *testing.M) {
 		}
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// validateMain is what an upgrade asks of the new program.
+func validateMain(path string) int {
+	if _, err := read(path); err != nil {
+		fmt.Println(err)
+		return codeConfig
+	}
+	return 0
 }
 
 // superviseMain is a command line with nothing but Run.

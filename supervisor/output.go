@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type output struct {
 	queue   chan entry
 	queued  atomic.Int64 // bytes
 	dropped atomic.Int64 // lines
+	closing sync.Once
 	done    chan struct{}
 }
 
@@ -97,7 +99,7 @@ func (o *output) Reopen() {
 
 // Close writes what is queued, but does not wait for ever.
 func (o *output) Close() {
-	close(o.queue)
+	o.closing.Do(func() { close(o.queue) })
 	select {
 	case <-o.done:
 	case <-time.After(flushLimit):

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -25,6 +26,7 @@ const (
 	trying                 // a roll: the canary starts
 	proving                // a roll: the canary serves beside the old generation
 	joining                // a roll: the rest of the new generation starts, one by one
+	proven                 // a roll on trial: all is ready to take over from another supervisor
 	switching              // decided; workers take it into use
 )
 
@@ -70,7 +72,7 @@ type refusal struct {
 // holdsStarts tells whether a worker started now would be of the wrong
 // configuration a moment later.
 func (r *reload) holdsStarts() bool {
-	return r != nil && (r.phase == waiting || r.phase == offering || r.phase == switching)
+	return r != nil && (r.phase == waiting || r.phase == offering || r.phase == switching && r.roll.generation == 0)
 }
 
 // requestReload asks for a reload. Those asked for while one is in progress
@@ -92,7 +94,7 @@ func (s *supervisor) advanceReload(now time.Time) {
 func (s *supervisor) stepReload(now time.Time) bool {
 	r := s.reload
 	switch {
-	case r == nil && (!s.pending || !s.ready || s.stopping):
+	case r == nil && (!s.pending || !s.ready || s.stopping || s.upgrade != nil && s.upgrade.begun):
 		return false
 	case r == nil:
 		s.beginReload()
@@ -264,7 +266,11 @@ func (s *supervisor) refuseReload(why refusal) {
 func (s *supervisor) finishReload(res result) {
 	r := s.reload
 	s.reload = nil
-	if r.adoption {
+	switch {
+	case r.adoption:
+		return
+	case s.trial != nil:
+		s.fail(&ExitError{res.Code, errors.New(res.Text)})
 		return
 	}
 	res.Config = s.number

@@ -23,7 +23,7 @@ const (
 	maxGenerations = 3
 	// releaseLimit is how long a removed listener waits for the old workers to
 	// take what is queued on it.
-	releaseLimit = 2 * time.Second
+	releaseLimit = 3 * time.Second
 )
 
 // A roll is what a reload knows that replaces the workers.
@@ -85,8 +85,10 @@ func (s *supervisor) stepRoll(now time.Time) bool {
 	case r.phase == joining && !s.any(func(w *worker) bool { return r.owns(w) && !w.state.serves() }):
 		if s.count(r.owns) < workerCount(r.candidate.config) {
 			s.join(r.roll.generation)
+		} else if s.trial != nil {
+			s.offerTrial(r)
 		} else {
-			s.replace(r, now)
+			s.replace(r)
 		}
 	default:
 		return false
@@ -95,8 +97,8 @@ func (s *supervisor) stepRoll(now time.Time) bool {
 }
 
 // replace puts the new generation in force. From here on the old one goes.
-func (s *supervisor) replace(r *reload, now time.Time) {
-	r.phase, r.roll.until = switching, now.Add(releaseLimit)
+func (s *supervisor) replace(r *reload) {
+	r.phase, r.roll.until = switching, time.Now().Add(releaseLimit)
 	s.generation = r.roll.generation
 	s.sockets.add(r.added)
 	s.enforce(r.number, r.candidate, r.bundle)
@@ -125,7 +127,7 @@ func (s *supervisor) retireOthers(why string) {
 // the listeners that it has removed.
 func (s *supervisor) settled(now time.Time) bool {
 	r := s.reload
-	if now.Before(r.roll.until) && s.any(func(w *worker) bool { return w.state == draining && !w.released }) {
+	if now.Before(r.roll.until) && (s.any(func(w *worker) bool { return w.state == draining && !w.released }) || s.strangers()) {
 		return false
 	}
 	s.sockets.prune(s.config)
@@ -142,20 +144,23 @@ func (t tally) since(before tally) tally {
 
 // tallies are those of the canary and of the generation in force.
 func (s *supervisor) tallies() (t [2]tally) {
+	t[0].add(s.segment.Slot(s.reload.roll.canary.slot))
 	for _, w := range s.workers {
-		i := 0
 		if w.current(s) {
-			i = 1
-		} else if w != s.reload.roll.canary {
-			continue
+			t[1].add(s.segment.Slot(w.slot))
 		}
-		counters := &s.segment.Slot(w.slot).Counters
-		for c := shm.Responses1xx; c <= shm.Responses5xx; c++ {
-			t[i].responses += counters[c].Load()
-		}
-		t[i].failures += counters[shm.Responses5xx].Load()
+	}
+	for _, slot := range s.theirs {
+		t[1].add(s.segment.Slot(slot))
 	}
 	return t
+}
+
+func (t *tally) add(slot *shm.Slot) {
+	for c := shm.Responses1xx; c <= shm.Responses5xx; c++ {
+		t.responses += slot.Counters[c].Load()
+	}
+	t.failures += slot.Counters[shm.Responses5xx].Load()
 }
 
 // worse says why a canary must not be followed by others, "" if nothing speaks

@@ -9,13 +9,18 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cloudflare/tableflip"
+
 	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/supervisor/admin"
 	"github.com/proxyd/proxyd/supervisor/sysd"
@@ -28,7 +33,8 @@ type Options struct {
 	Exe    string // what to run as a worker; empty: this program
 	Build  string // version of this program, for status
 
-	Probation time.Duration // of the first worker of a new generation; 0: 5 s
+	Probation time.Duration // of a new generation and of a new program; 0: 5 s
+	Upgrade   time.Duration // for a new program to take over; 0: 2 min
 
 	Stderr io.Writer // where to log unless the configuration names a file; nil: os.Stderr
 }
@@ -74,8 +80,16 @@ func Run(o Options) error {
 		return &ExitError{codeConfig, err}
 	}
 	o.Config = path
+	upgrader, err := newUpgrader(o.Upgrade)
+	if err != nil {
+		return &ExitError{codeStart, err}
+	}
+	defer upgrader.Stop()
+	inherits := upgrader.HasParent() || os.Getenv(estateVariable) != ""
 	var parent *parent
-	if o.Daemon {
+	if o.Daemon && inherits {
+		err = detach()
+	} else if o.Daemon {
 		if parent = daemonParent(); parent == nil {
 			return daemonize()
 		}
@@ -84,16 +98,55 @@ func Run(o Options) error {
 			return &ExitError{codeStart, err}
 		}
 	}
-	if err := supervise(o, parent); err != nil {
-		parent.failed(err)
-		return err
+	if err == nil {
+		err = supervise(o, parent, upgrader)
 	}
-	return nil
+	if err != nil {
+		parent.failed(err)
+	}
+	return err
+}
+
+// newUpgrader prepares this process to be upgraded, and to be an upgrade itself.
+func newUpgrader(limit time.Duration) (*tableflip.Upgrader, error) {
+	// The program is looked for again at an upgrade, when the folder is another.
+	if program, err := exec.LookPath(os.Args[0]); err == nil {
+		if program, err = filepath.Abs(program); err == nil {
+			os.Args[0] = program
+		}
+	}
+	upgrader, err := tableflip.New(tableflip.Options{UpgradeTimeout: cmp.Or(limit, upgradeLimit)})
+	if err != nil {
+		return nil, fmt.Errorf("upgrader: %w", err)
+	}
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "TABLEFLIP_") {
+			os.Unsetenv(name) // it is about this process, not about those that we start
+		}
+	}
+	return upgrader, nil
+}
+
+// inheritance is the estate that another supervisor leaves to this process; nil
+// if there is none.
+func inheritance(o Options, upgrader *tableflip.Upgrader) (*estate, error) {
+	if !upgrader.HasParent() {
+		return takeInPlace()
+	}
+	file, err := upgrader.File(successorChannel)
+	if err != nil || file == nil {
+		return nil, errors.Join(err, errors.New("upgrade: no channel to the supervisor before this one"))
+	}
+	giver, err := handoff.NewConn(file)
+	if err != nil {
+		return nil, err
+	}
+	return receiveEstate(giver, o.Build)
 }
 
 // supervise acquires in order all that a supervisor owns, runs it, and gives
 // everything back in reverse.
-func supervise(o Options, parent *parent) error {
+func supervise(o Options, parent *parent, upgrader *tableflip.Upgrader) (err error) {
 	// A flood of hang-ups is one, and must not keep a stop out of a full channel.
 	hangups, signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 64), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -105,29 +158,49 @@ func supervise(o Options, parent *parent) error {
 		signal.Stop(pipes)
 	}()
 
+	manager, passed, err := sysd.Take()
+	if err != nil {
+		return &ExitError{codeStart, err}
+	}
+	e, err := inheritance(o, upgrader)
+	if err != nil {
+		return &ExitError{codeStart, err}
+	}
+	if e != nil && e.giver != nil {
+		defer e.giver.Close()
+		defer func() {
+			if err != nil {
+				e.tellGiver(err)
+			}
+		}()
+	}
 	first, err := read(o.Config)
 	if err != nil {
 		return &ExitError{codeConfig, err}
 	}
-	cfg := first.config
-	home, err := enter(cfg.Supervisor.StateDir)
+	own := first.config.Supervisor
+	home, err := enter(own.StateDir, e)
 	if err != nil {
 		return &ExitError{codeStart, err}
 	}
-	defer home.leave()
-	out, err := newOutput(cfg.Supervisor.Log, o.Stderr, o.Daemon)
+	out, err := newOutput(own.Log, o.Stderr, o.Daemon)
 	if err != nil {
+		home.leave()
 		return &ExitError{codeStart, err}
 	}
 	defer out.Close()
 	s := &supervisor{
 		options:    o,
+		environ:    sysd.Environ(),
+		manager:    manager,
+		upgrader:   upgrader,
+		home:       home,
 		hangups:    hangups,
 		signals:    signals,
 		parent:     parent,
 		output:     out,
 		log:        slog.New(slog.NewTextHandler(out, nil)),
-		own:        cfg.Supervisor,
+		own:        own,
 		sockets:    sockets{open: make(map[string]*socket)},
 		generation: 1,
 		newest:     1,
@@ -137,47 +210,90 @@ func supervise(o Options, parent *parent) error {
 		done:       make(chan struct{}),
 		jitter:     rand.Float64,
 	}
-	if s.door, err = openDoor(home.dir, os.Geteuid()); err != nil {
-		return &ExitError{codeStart, err}
-	}
-	defer s.end()
-	defer s.sockets.close()
-	defer func() {
-		if s.segment != nil {
-			s.segment.Close()
-		}
-	}()
-	if err := s.prepare(first); err != nil {
-		for _, o := range s.orphans {
-			o.close()
-		}
+	defer s.release()
+	if err := s.prepare(first, e, passed); err != nil {
 		return err
 	}
-	defer func() { s.bundle.Close(); s.logs.close() }() // those in force by then
-	closeAdmin, err := s.serveAdmin()
-	if err != nil {
+	if s.trial != nil {
+		go s.hearGiver(s.trial)
+	} else if err := s.openAdmin(); err != nil {
 		return &ExitError{codeStart, err}
 	}
-	defer closeAdmin()
-	defer removePid(s.own.PIDFile)
-	return s.run()
+	if err := s.run(); err != nil {
+		return err
+	}
+	if s.left && s.upgrade != nil {
+		return s.leave()
+	}
+	return nil
+}
+
+// release gives back all that is ours, and nothing that is another's.
+func (s *supervisor) release() {
+	theirs := s.left || s.trial != nil
+	if theirs {
+		s.sockets.disown()
+	} else {
+		removePid(s.own.PIDFile)
+	}
+	if s.closeAdmin != nil {
+		s.closeAdmin()
+	}
+	if s.door != nil {
+		s.end()
+	}
+	for _, o := range s.orphans {
+		o.close()
+	}
+	s.sockets.close()
+	s.logs.close()
+	s.bundle.Close() // nil is no harm
+	if s.segment != nil {
+		s.segment.Close()
+	}
+	if !theirs {
+		s.home.leave()
+	}
 }
 
 // prepare does all that can fail before the first worker starts.
-func (s *supervisor) prepare(first *candidate) error {
+func (s *supervisor) prepare(first *candidate, e *estate, passed []*os.File) error {
 	if _, err := s.exe(); err != nil {
-		return &ExitError{codeStart, err}
-	}
-	manager, passed, err := sysd.Take()
-	s.manager, s.environ = manager, sysd.Environ()
-	if err := errors.Join(err, s.sockets.take(passed)); err != nil {
 		return &ExitError{codeStart, err}
 	}
 	if n := workerCount(first.config); n > shm.MaxSlots {
 		return &ExitError{codeConfig, fmt.Errorf("supervisor.workers = %d: at most %d", n, shm.MaxSlots)}
 	}
+	if e != nil {
+		passed = append(passed, e.passed...)
+	}
+	if err := s.sockets.take(passed); err != nil {
+		return &ExitError{codeStart, err}
+	}
+	var err error
+	if s.door, err = openDoor(s.home.dir, os.Geteuid(), e); err != nil {
+		return &ExitError{codeStart, err}
+	}
+	if e != nil && e.giver != nil {
+		return s.prepareTrial(e, first)
+	}
+	if e != nil {
+		if err := s.share(e.segment); err != nil {
+			return &ExitError{codeStart, err}
+		}
+		e.segment.Close()
+		s.orphans = nil
+	}
 	s.gather()
-	inForce, record := s.inherit()
+	return s.prepareStart(first, e)
+}
+
+// prepareStart finds out what is to be in force, and gets what that needs.
+func (s *supervisor) prepareStart(first *candidate, e *estate) error {
+	inForce, record, err := s.inherit(e)
+	if err != nil {
+		return &ExitError{codeStart, err}
+	}
 	number := record.Config
 	if inForce == nil {
 		inForce = first
@@ -197,6 +313,7 @@ func (s *supervisor) prepare(first *candidate) error {
 	s.sockets.address(inForce.config)
 	if s.segment == nil {
 		if s.segment, err = shm.Create(); err != nil {
+			inForce.drop()
 			return &ExitError{codeStart, err}
 		}
 	}
@@ -207,19 +324,21 @@ func (s *supervisor) prepare(first *candidate) error {
 func (s *supervisor) begin(number uint64, inForce, first *candidate) error {
 	bundle, err := inForce.seal()
 	if err != nil {
+		inForce.drop()
 		return &ExitError{codeStart, err}
 	}
 	s.enforce(number, inForce, bundle)
 	s.incarnation = s.segment.Decision().Own()
-	for _, o := range s.orphans {
+	adopted := s.orphans
+	s.orphans = nil
+	for _, o := range adopted {
 		s.take(o)
 	}
 	s.fit()
-	if len(s.orphans) == 0 {
+	if len(adopted) == 0 {
 		return nil
 	}
-	s.log.Info("workers adopted", "workers", len(s.orphans), "config", number, "incarnation", s.incarnation)
-	s.orphans = nil
+	s.log.Info("workers adopted", "workers", len(adopted), "config", number, "incarnation", s.incarnation)
 	// The dead supervisor may have been in the midst of a reload that it had
 	// decided: this is the rest of it.
 	s.reload = &reload{phase: switching, adoption: true}
@@ -235,27 +354,53 @@ func workerCount(cfg *config.Config) int {
 	return min(runtime.GOMAXPROCS(0), shm.MaxSlots) // knows the limits of our cgroup
 }
 
-// serveAdmin opens the admin socket. The function it returns closes it, after
-// the answers that are on their way.
-func (s *supervisor) serveAdmin() (func(), error) {
+// openAdmin opens the admin socket, or the one that has come with an estate.
+func (s *supervisor) openAdmin() error {
 	path := s.own.AdminSocket
-	if _, err := makeDir(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("admin socket %s: %w", path, err)
+	if s.admin == nil {
+		if _, err := makeDir(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("admin socket %s: %w", path, err)
+		}
+		sock, err := bindUnix(config.Address{Network: "unix", Value: path}, 0o600)
+		if err != nil {
+			return fmt.Errorf("admin socket: %w", err)
+		}
+		s.admin = sock
 	}
-	sock, err := bindUnix(config.Address{Network: "unix", Value: path}, 0o600)
+	if s.admin.file == nil {
+		s.admin.file, _ = os.Lstat(path) // inherited: it is for us to remove
+	}
+	fd, err := dup(s.admin.fd)
 	if err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
+		s.admin.close()
+		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
-	f := os.NewFile(uintptr(sock.fd), path)
+	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	l, err := net.FileListener(f)
 	if err != nil {
-		sock.unlink()
-		return nil, fmt.Errorf("admin socket %s: %w", path, err)
+		s.admin.close()
+		return fmt.Errorf("admin socket %s: %w", path, err)
 	}
-	server := admin.Serve(l, admin.Handlers{Reload: s.askReload, Roll: s.askRoll, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus}, s.log)
-	return func() {
+	server := admin.Serve(l, admin.Handlers{
+		Reload: s.askReload, Roll: s.askRoll, Upgrade: s.askUpgrade, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus,
+	}, s.log)
+	s.closeAdmin = func() {
 		server.Close()
-		sock.unlink()
-	}, nil
+		if s.left {
+			s.admin.file = nil // another's
+		}
+		s.admin.close()
+	}
+	return nil
+}
+
+// inheritAdmin takes the admin socket of an estate.
+func (s *supervisor) inheritAdmin(e *estate) error {
+	fd, err := handoff.Detach(e.admin)
+	if err != nil {
+		return err
+	}
+	s.admin = &socket{name: "admin", address: config.Address{Network: "unix", Value: s.own.AdminSocket}, fd: fd, bound: boundTo(fd)}
+	return nil
 }

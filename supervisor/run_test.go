@@ -464,8 +464,6 @@ func TestLogFile(t *testing.T) {
 	}
 	s.signal(syscall.SIGUSR1)
 	s.await("reopened log", logged(path, "logs reopened"))
-	s.signal(syscall.SIGUSR2)
-	s.await("answer to USR2", logged(path, "not supported yet"))
 	s.answers("a")
 }
 

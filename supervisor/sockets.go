@@ -161,13 +161,25 @@ func (ss *sockets) inherit(d descriptor) error {
 			s.fd, s.passed = p.fd, true
 		}
 	}
-	if path, ok := strings.CutPrefix(s.bound, "unix:"); ok && !s.passed {
-		// Without its file nobody can reach it, but who has can go on.
-		s.address = config.Address{Network: "unix", Value: path}
-		s.file, _ = os.Lstat(path)
-	}
 	ss.open[d.name] = s
 	return nil
+}
+
+// own makes this process the one that removes the files of unix sockets.
+func (ss *sockets) own() {
+	for _, s := range ss.open {
+		if path, ok := strings.CutPrefix(s.bound, "unix:"); ok && !s.passed && s.file == nil {
+			s.address = config.Address{Network: "unix", Value: path}
+			s.file, _ = os.Lstat(path) // without it nobody can reach the socket, but who has can go on
+		}
+	}
+}
+
+// disown leaves the files of unix sockets to another process.
+func (ss *sockets) disown() {
+	for _, s := range ss.open {
+		s.file = nil
+	}
 }
 
 // cookie tells a socket from all others of this machine.

@@ -82,6 +82,8 @@ func (s *supervisor) stateName() string {
 		return "stopping"
 	case !s.ready:
 		return "starting"
+	case s.upgrade != nil:
+		return "upgrading"
 	case s.reload != nil && s.reload.roll.generation != 0:
 		return "rolling"
 	case s.reload != nil:

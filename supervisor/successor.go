@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/proxyd/proxyd/internal/handoff"
-	"github.com/proxyd/proxyd/internal/shm"
 )
 
 // A successor is a supervisor on trial: the one before it runs yet, owns the
@@ -39,15 +38,13 @@ func (s *supervisor) prepareTrial(e *estate, first *candidate) error {
 	if inForce := unpack(e.bundle, record.Digest); inForce != nil {
 		s.config = inForce.config // else one that this build does not know any more
 	}
-	for _, d := range e.sockets {
-		if err := s.sockets.inherit(d); err != nil {
-			return &ExitError{codeStart, fmt.Errorf("listener %s: %w", d.name, err)}
-		}
+	if err := errors.Join(s.inheritSockets(e.sockets), s.inheritAdmin(e)); err != nil {
+		return &ExitError{codeStart, err}
 	}
 	if err := first.openLogs(); err != nil {
 		return err
 	}
-	s.trial = e.giver
+	s.trial, s.leaves = e.giver, e.body.Leave
 	s.reload = &reload{phase: waiting, candidate: first, roll: roll{wanted: true}}
 	return nil
 }
@@ -95,7 +92,7 @@ func (s *supervisor) takeOver() {
 		return
 	}
 	if !s.leaves {
-		err := errors.Join(s.home.sign(), writePid(s.own.PIDFile))
+		err := errors.Join(sign(s.home.lock, s.home.path), writePid(s.own.PIDFile))
 		if err != nil {
 			s.refuseReload(refusal{codeStart, err.Error()})
 			return
@@ -119,15 +116,4 @@ func (s *supervisor) takeOver() {
 		s.log.Error("no admin socket", "error", err)
 	}
 	s.log.Info("serving", "config", s.number, "generation", s.generation, "incarnation", s.incarnation, "pid", os.Getpid())
-}
-
-// slotOf is used to tell what the generation of the giver answers.
-func (s *supervisor) tallyOf(slot int) tally {
-	var t tally
-	counters := &s.segment.Slot(slot).Counters
-	for c := shm.Responses1xx; c <= shm.Responses5xx; c++ {
-		t.responses += counters[c].Load()
-	}
-	t.failures = counters[shm.Responses5xx].Load()
-	return t
 }

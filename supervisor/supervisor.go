@@ -10,7 +10,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cloudflare/tableflip"
+
 	"github.com/proxyd/proxyd/internal/config"
+	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/supervisor/sysd"
 )
@@ -18,15 +21,19 @@ import (
 // A supervisor is the state that the goroutine in run owns. What other
 // goroutines use of it does not change after prepare.
 type supervisor struct {
-	options Options
-	environ []string // of workers
-	started time.Time
-	log     *slog.Logger
-	output  *output
-	manager *sysd.Manager
-	parent  *parent // that waits for us to be ready; nil if none does
-	segment *shm.Segment
-	jitter  func() float64
+	options    Options
+	environ    []string // of workers
+	started    time.Time
+	log        *slog.Logger
+	output     *output
+	manager    *sysd.Manager
+	upgrader   *tableflip.Upgrader
+	home       *home
+	admin      *socket
+	closeAdmin func()
+	parent     *parent // that waits for us to be ready; nil if none does
+	segment    *shm.Segment
+	jitter     func() float64
 
 	own config.Supervisor // what this process itself uses, from its start to its end
 
@@ -54,6 +61,13 @@ type supervisor struct {
 	waiting []chan<- result
 	outcome string // of the last reload
 
+	upgrade *upgrade      // asked for or in progress; nil if none is
+	strays  time.Time     // until when workers of a failed successor may come in
+	trial   *handoff.Conn // to the supervisor whose successor we are to be; nil if we are none, or not any more
+	theirs  []int         // slots of that one's workers
+	leaves  bool          // and once all is ours we leave it to whoever comes
+	left    bool          // all is another's
+
 	ready    bool // workers accept, the world has been told
 	stopping bool
 	failure  *ExitError // why we stop, unless we were asked to
@@ -77,7 +91,7 @@ func (s *supervisor) enforce(number uint64, c *candidate, bundle *os.File) {
 	s.logs.close()
 	s.number, s.config, s.digest, s.bundle, s.logs = number, c.config, c.digest, bundle, c.logs
 	s.offered = max(s.offered, number)
-	s.segment.Decision().Commit(shm.Record{Config: number, Digest: c.digest, Generation: s.generation})
+	s.segment.Decision().Commit(s.record())
 }
 
 // post hands f to the goroutine in run. It reports false if that has ended.
@@ -116,7 +130,9 @@ func (s *supervisor) run() error {
 	if s.failure != nil {
 		return s.failure
 	}
-	s.log.Info("stopped")
+	if !s.left {
+		s.log.Info("stopped")
+	}
 	return nil
 }
 
@@ -124,6 +140,10 @@ func (s *supervisor) run() error {
 func (s *supervisor) end() {
 	s.ending.Do(func() {
 		close(s.done)
+		if s.left || s.trial != nil {
+			s.door.listener.Close() // the door is another's
+			return                  // and so are the processes that our goroutines wait for
+		}
 		s.door.close()
 		s.tasks.Wait()
 	})
@@ -169,6 +189,7 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 		}
 	}
 	s.advanceReload(now)
+	s.advanceUpgrade(now)
 	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
 	if !s.stopping {
 		s.spawn(now)
@@ -176,7 +197,8 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 	s.advanceStart()
 	s.feedWatchdog(now)
 	s.wake = s.nextWake(now)
-	return s.stopping && !s.any(func(w *worker) bool { return w.state != gone })
+	return s.left || s.stopping && s.upgrade == nil && !s.any(func(w *worker) bool { return w.state != gone }) &&
+		(now.After(s.strays) || !s.strangers())
 }
 
 // spawn starts the workers whose back-off is over.
@@ -194,7 +216,7 @@ func (s *supervisor) spawn(now time.Time) {
 // advanceStart finds the moment when the proxy is up, or cannot come up: all
 // workers have been tried, and at least one serves, or none does.
 func (s *supervisor) advanceStart() {
-	if s.ready || s.stopping {
+	if s.ready || s.stopping || s.trial != nil {
 		return
 	}
 	up := 0
@@ -221,6 +243,9 @@ func (s *supervisor) advanceStart() {
 	s.notify(s.manager.Ready(s.active()))
 	s.log.Info("serving", "config", s.number, "workers", up, "pid", os.Getpid(), "admin", s.own.AdminSocket)
 	s.parent.ready()
+	if err := s.upgrader.Ready(); err != nil {
+		s.log.Error("upgrades will not be possible", "error", err)
+	}
 }
 
 // active describes the configuration in force, for people.
@@ -235,7 +260,8 @@ func (s *supervisor) signal(sig os.Signal) {
 		s.log.Info("SIGUSR1: reopen logs")
 		s.reopenLogs(nil)
 	case syscall.SIGUSR2:
-		s.log.Warn("SIGUSR2: upgrade is not supported yet, nothing done; restart to run a new binary")
+		s.log.Info("SIGUSR2: upgrade")
+		s.requestUpgrade(nil)
 	}
 }
 
@@ -248,8 +274,11 @@ func (s *supervisor) stop(why string) {
 	} else {
 		s.log.Info("stopping", "reason", why, "drain_timeout", s.config.Supervisor.DrainTimeout)
 		s.stopping = true
-		s.notify(s.manager.Stopping("draining, at most " + s.config.Supervisor.DrainTimeout.String()))
+		if s.trial == nil {
+			s.notify(s.manager.Stopping("draining, at most " + s.config.Supervisor.DrainTimeout.String()))
+		}
 		s.abandonReload()
+		s.abandonUpgrade(refusal{codeStart, errStopping.Error()})
 	}
 	for _, w := range s.workers {
 		s.apply(w, ev)
@@ -266,6 +295,7 @@ func (s *supervisor) fail(err *ExitError) {
 	}
 	s.stopping = true
 	s.abandonReload()
+	s.abandonUpgrade(refusal{codeStart, errStopping.Error()})
 	for _, w := range s.workers {
 		s.apply(w, hurried)
 	}
@@ -313,6 +343,9 @@ func (s *supervisor) nextWake(now time.Time) time.Time {
 	}
 	if s.reload != nil {
 		earliest(s.reload.roll.until)
+	}
+	if s.upgrade != nil {
+		earliest(s.upgrade.until)
 	}
 	return wake
 }

@@ -39,6 +39,7 @@ type upgrade struct {
 	pid     int           // of the successor, 0 until it has said HELLO
 	build   string
 
+	begun     bool
 	refusal   refusal
 	until     time.Time // when patience with the successor, or with how well it does, ends
 	watched   bool      // its workers serve
@@ -262,11 +263,13 @@ func (s *supervisor) record() shm.Record {
 	return shm.Record{Config: s.number, Digest: s.digest, Generation: s.generation}
 }
 
-// leave is called when all is the successor's: it tells who has to know.
-func (s *supervisor) leave() {
-	u := s.upgrade
+// leave is called when all is the successor's: it tells who has to know, and
+// where this process is to stay, puts the new program into it. It returns when
+// the process is to end.
+func (s *supervisor) leave() error {
+	u, stay := s.upgrade, s.staysPut()
 	pid := u.pid
-	if s.staysPut() {
+	if stay {
 		pid = os.Getpid()
 	}
 	s.log.Info("upgraded", "pid", pid, "version", u.build)
@@ -276,8 +279,22 @@ func (s *supervisor) leave() {
 	for _, w := range s.waiting {
 		w <- result{Code: codeStart, Config: s.number, Text: "proxyd was upgraded meanwhile: try again"}
 	}
-	s.notify(s.manager.Successor(pid, "upgraded to "+u.build))
-	s.notify(s.manager.Barrier())
+	if !stay {
+		s.notify(s.manager.Successor(pid, "upgraded to "+u.build))
+		s.notify(s.manager.Barrier())
+		return nil
+	}
+	list, err := s.estate()
+	if err != nil {
+		return &ExitError{codeStart, err}
+	}
+	s.closeAdmin() // after the answers on their way
+	s.output.Close()
+	for _, exe := range []string{os.Args[0], "/proc/self/exe"} { // the program of before is better than none
+		err = execInPlace(exe, s.home.made, list)
+		fmt.Fprintln(s.options.Stderr, err)
+	}
+	return &ExitError{codeStart, err}
 }
 
 // askUpgrade is for the admin socket: it waits for the outcome.

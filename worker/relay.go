@@ -24,6 +24,7 @@ func (x *exchange) relay(n int) bool {
 	x.down.begin(&x.server.stream, &x.c.stream, x.answer, x.from, x.got, x.t.Now())
 	x.down.start = n
 	x.down.body(kind, x.resp.ContentLength, o.Chunked)
+	x.down.last = o.Close
 	if err := x.pump(); err != nil {
 		return x.broken(err, o.Chunked)
 	}

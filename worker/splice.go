@@ -44,9 +44,6 @@ func (f *flow) fill() (ok bool, err error) {
 	if err := f.count(n); err != nil {
 		return true, &flowError{true, err}
 	}
-	if f.ended {
-		f.src.Quiet() // no read was short, so that nobody knows yet
-	}
 	return true, nil
 }
 

@@ -189,7 +189,7 @@ func (c *serverConn) quiet() bool {
 		return true
 	}
 	if c.tls == nil {
-		return false
+		return c.Quiet() // a read that just filled its buffer leaves it open
 	}
 	var b [1]byte
 	_, err := c.tryRead(b[:])

@@ -76,7 +76,7 @@ func (b *bench) findPeers() error {
 	for _, p := range b.peers {
 		_, err := p.program(place{self: b.self, proxyd: b.proxyd})
 		switch {
-		case err != nil && !errors.Is(err, exec.ErrNotFound), err != nil && p.name == "proxyd":
+		case err != nil && !errors.Is(err, exec.ErrNotFound), err != nil && strings.HasPrefix(p.name, "proxyd"):
 			return err
 		case err != nil:
 			b.say("%s: skipped, it is not in PATH", p.name)

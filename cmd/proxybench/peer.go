@@ -29,7 +29,13 @@ var peers = []peer{
 	{name: "nginx", file: "nginx.conf", config: nginxConfig, args: []string{"nginx", "-p", "{dir}", "-c", "{config}"}},
 	{name: "haproxy", file: "haproxy.cfg", config: haproxyConfig, args: []string{"haproxy", "-db", "-f", "{config}"}},
 	{name: "proxyd", file: "proxy.hcl", config: proxydConfig, args: []string{"{proxyd}", "-c", "{config}"}},
+	{name: "proxyd+log", file: "proxy.hcl", config: proxydConfig + proxydLog, args: []string{"{proxyd}", "-c", "{config}"}},
 }
+
+// proxydLog makes proxyd write down each request.
+const proxydLog = `
+access_log "json" { output = "{dir}/access.log" }
+`
 
 const nginxConfig = `
 daemon off;

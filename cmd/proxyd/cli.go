@@ -33,6 +33,7 @@ type cli struct {
 	Validate validateCommand `cmd:"" help:"Check a configuration and report all its mistakes."`
 	Reload   reloadCommand   `cmd:"" help:"Have the running proxy take its changed configuration into use, and wait."`
 	Roll     rollCommand     `cmd:"" help:"Have the running proxy replace its workers by new ones, and wait."`
+	Upgrade  upgradeCommand  `cmd:"" help:"Have the running proxy give way to the program that is now in its file, and wait."`
 	Reopen   reopenCommand   `cmd:"" help:"Have the running proxy open its log files anew, after they were renamed."`
 	Stop     stopCommand     `cmd:"" help:"Have the running proxy finish its requests and exit, and wait."`
 	Status   statusCommand   `cmd:"" help:"Show what the running proxy is doing."`

@@ -62,6 +62,21 @@ func (c *rollCommand) Run() error {
 	return outcome(ctx, "roll", client.Roll)
 }
 
+type upgradeCommand struct {
+	target
+	Timeout time.Duration `default:"3m" help:"Longest to wait for the outcome (default: ${default})."`
+}
+
+func (c *upgradeCommand) Run() error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	client, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return outcome(ctx, "upgrade", client.Upgrade)
+}
+
 type reopenCommand struct {
 	target
 }

@@ -146,6 +146,7 @@ type EstateBody struct {
 	Slots    []int  `json:"slots"`    // of workers that are not the successor's
 	Items    int    `json:"items"`    // descriptors to come
 	StateDir string `json:"stateDir"` // where the lock is that is among them
+	Made     bool   `json:"made"`     // StateDir was, by proxyd
 	Leave    bool   `json:"leave"`    // once it has the estate: the old process will go on in its place
 }
 

@@ -38,6 +38,24 @@ func Announce(path string, uid int) (*Listener, error) {
 	return &Listener{ul}, nil
 }
 
+// Inherit makes a Listener of the descriptor of another process's. It closes f.
+func Inherit(f *os.File) (*Listener, error) {
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("inherit %s: %w", f.Name(), err)
+	}
+	ul, ok := l.(*net.UnixListener)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("inherit %s: no unix socket", f.Name())
+	}
+	return &Listener{ul}, nil
+}
+
+// File is a duplicate of the socket's descriptor, which the caller closes.
+func (l *Listener) File() (*os.File, error) { return l.ul.File() }
+
 // Accept waits for the next worker. It returns an error that is net.ErrClosed
 // after Close.
 func (l *Listener) Accept() (*Conn, error) {

@@ -19,7 +19,7 @@ type Result struct {
 type Status struct {
 	Pid          int        `json:"pid"`
 	Version      string     `json:"version"`
-	State        string     `json:"state"` // starting, serving, reloading, rolling or stopping
+	State        string     `json:"state"` // starting, serving, reloading, rolling, upgrading or stopping
 	Config       string     `json:"config"`
 	ConfigNumber uint64     `json:"config_number"`
 	Digest       string     `json:"digest"` // SHA-256 of the configuration in force and the files it names

@@ -75,6 +75,13 @@ func (c *Client) Roll(ctx context.Context) (Result, error) {
 	return r, c.call(ctx, http.MethodPost, "/v1/roll", &r)
 }
 
+// Upgrade makes the supervisor give way to the program as it is on the disk now,
+// and waits for the outcome as Reload does.
+func (c *Client) Upgrade(ctx context.Context) (Result, error) {
+	var r Result
+	return r, c.call(ctx, http.MethodPost, "/v1/upgrade", &r)
+}
+
 // Status asks what runs.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status

@@ -15,11 +15,12 @@ import (
 // Handlers is what the supervisor does for the API. Each is called by many
 // goroutines and returns when its ctx is done at the latest.
 type Handlers struct {
-	Reload func(ctx context.Context) (Result, error) // waits for the outcome
-	Roll   func(ctx context.Context) (Result, error) // waits for the outcome
-	Reopen func(ctx context.Context) error           // opens the log files anew
-	Stop   func(ctx context.Context) error           // begins to stop
-	Status func(ctx context.Context) (Status, error)
+	Reload  func(ctx context.Context) (Result, error) // waits for the outcome
+	Roll    func(ctx context.Context) (Result, error) // waits for the outcome
+	Upgrade func(ctx context.Context) (Result, error) // waits for the outcome
+	Reopen  func(ctx context.Context) error           // opens the log files anew
+	Stop    func(ctx context.Context) error           // begins to stop
+	Status  func(ctx context.Context) (Status, error)
 }
 
 // A Server serves the API.
@@ -89,6 +90,10 @@ func routes(h Handlers) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/roll", func(w http.ResponseWriter, r *http.Request) {
 		res, err := h.Roll(r.Context())
+		answer(w, http.StatusOK, res, err)
+	})
+	mux.HandleFunc("POST /v1/upgrade", func(w http.ResponseWriter, r *http.Request) {
+		res, err := h.Upgrade(r.Context())
 		answer(w, http.StatusOK, res, err)
 	})
 	mux.HandleFunc("POST /v1/reopen", func(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,12 @@ type Manager struct {
 // caller's.
 func Take() (*Manager, []*os.File, error) {
 	files := activation.Files(true)
-	interval, err := daemon.SdWatchdogEnabled(true)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	// The interval stays for a successor, who is another process.
+	os.Unsetenv("WATCHDOG_PID")
+	if interval == 0 {
+		os.Unsetenv("WATCHDOG_USEC")
+	}
 	if err != nil {
 		err = fmt.Errorf("systemd watchdog: %w", err)
 	}
@@ -32,7 +37,7 @@ func Take() (*Manager, []*os.File, error) {
 // Environ is the environment for a process that the manager should not hear of.
 func Environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
-		return strings.HasPrefix(s, "NOTIFY_SOCKET=")
+		return strings.HasPrefix(s, "NOTIFY_SOCKET=") || strings.HasPrefix(s, "WATCHDOG_USEC=")
 	})
 }
 
@@ -41,8 +46,11 @@ func Environ() []string {
 func (m *Manager) Watchdog() time.Duration { return m.watchdog }
 
 // Ready says that start or reload is complete.
-func (m *Manager) Ready(status string) error {
-	return m.notify(daemon.SdNotifyReady, fmt.Sprintf("MAINPID=%d", os.Getpid()), statusLine(status))
+func (m *Manager) Ready(status string) error { return m.Successor(os.Getpid(), status) }
+
+// Successor says that from now on process pid is the service.
+func (m *Manager) Successor(pid int, status string) error {
+	return m.notify(daemon.SdNotifyReady, fmt.Sprintf("MAINPID=%d", pid), statusLine(status))
 }
 
 // Reloading says that a reload began now. The manager wants the time in the

@@ -31,7 +31,7 @@ type Conn struct {
 	readable bool // an edge came and the socket was not drained since
 	writable bool // no write was refused since the last edge
 	watched  bool // epoll knows it; until it does, readable is a guess
-	refused  bool // a Try call found nothing, or no room, since the last edge
+	refused  bool // a Try call found nothing, or no room: edges are wanted
 	hup      bool // the peer closed its side: reads never block again
 	failed   bool // the socket has an error, or both sides are closed
 

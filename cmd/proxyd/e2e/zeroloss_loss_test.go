@@ -75,8 +75,8 @@ func (i incident) explains(l loss) bool {
 	return i.victims[l.port] && l.opened.Before(i.at) && l.at.After(i.at)
 }
 
-// A record is what clients have seen.
-type record struct {
+// Findings are what clients have seen.
+type findings struct {
 	mu        sync.Mutex
 	answered  map[string]int // by kind of client
 	announced int            // connections whose last answer said so
@@ -85,7 +85,7 @@ type record struct {
 	frozen    []period // when the machine itself was too slow
 }
 
-func (r *record) count(kind string, closing bool) {
+func (r *findings) count(kind string, closing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answered[kind]++
@@ -94,7 +94,7 @@ func (r *record) count(kind string, closing bool) {
 	}
 }
 
-func (r *record) lose(l loss) {
+func (r *findings) lose(l loss) {
 	l.at = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,14 +102,14 @@ func (r *record) lose(l loss) {
 }
 
 // happened notes an incident.
-func (r *record) happened(what string, victims map[int]bool) {
+func (r *findings) happened(what string, victims map[int]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.incidents = append(r.incidents, incident{time.Now(), what, victims})
 }
 
 // froze notes that a request without a proxy took so long.
-func (r *record) froze(from, to time.Time) {
+func (r *findings) froze(from, to time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.frozen = append(r.frozen, period{from, to})
@@ -131,7 +131,7 @@ func (s tally) String() string {
 
 // sort divides the losses into those of killed workers, those that came late
 // while the machine stood still, and the rest.
-func (r *record) sort() (killed, frozen tally, rest []loss) {
+func (r *findings) sort() (killed, frozen tally, rest []loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	killed, frozen = tally{}, tally{}
@@ -156,7 +156,7 @@ next:
 }
 
 // describe says when and where l was lost, beside what had been done before.
-func (r *record) describe(l loss) string {
+func (r *findings) describe(l loss) string {
 	last := "before all incidents"
 	for _, i := range r.incidents {
 		if i.at.Before(l.at) {
@@ -168,7 +168,7 @@ func (r *record) describe(l loss) string {
 }
 
 // judge fails the test for all that was lost but with a killed worker.
-func (r *record) judge(t *testing.T) {
+func (r *findings) judge(t *testing.T) {
 	t.Helper()
 	killed, frozen, rest := r.sort()
 	t.Logf("answered: %v; ended after an answer that said so: %d", r.answered, r.announced)

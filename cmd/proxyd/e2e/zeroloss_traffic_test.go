@@ -26,12 +26,12 @@ const (
 
 // A mix says how many clients of each kind there are.
 type mix struct {
-	fresh   int // new connections in a second; every tenth is slow
-	kept    int // requests in a second, ten on each kept connection
-	idle    int // connections
-	half    int // connections
-	limited int // requests in a second, of one key
-	sockets int // WebSockets, each of which says something ten times a second
+	fresh   int           // new connections in a second; every tenth is slow
+	kept    int           // requests in a second, ten on each kept connection
+	idle    int           // connections
+	half    int           // connections
+	limited int           // requests in a second, of one key
+	sockets int           // WebSockets, each of which says something ten times a second
 	life    time.Duration // the longest that a WebSocket lasts; 0: until the end
 }
 
@@ -45,15 +45,15 @@ func (m mix) String() string {
 // that comes long after its request was due, whatever held the request up.
 type traffic struct {
 	*load
-	record
+	findings
 	origin *ledger
 
-	spans []span // of the requests of kindLimited that were admitted; guarded by record.mu
+	spans []span // of the requests of kindLimited that were admitted; guarded by findings.mu
 }
 
 // newTraffic makes clients for the proxy at address before origin.
 func newTraffic(t *testing.T, address string, origin *ledger) *traffic {
-	return &traffic{load: newLoad(t, address), record: record{answered: make(map[string]int)}, origin: origin}
+	return &traffic{load: newLoad(t, address), findings: findings{answered: make(map[string]int)}, origin: origin}
 }
 
 // run starts the clients.
@@ -222,8 +222,8 @@ func (l *traffic) press(n *line, target string, due time.Time) *answer {
 	sent := monotonic() / second
 	a := l.receive(n, target, due, n.send(post(target, "appid: edge")))
 	if a != nil && a.status == http.StatusOK {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		l.findings.mu.Lock()
+		defer l.findings.mu.Unlock()
 		l.spans = append(l.spans, span{sent, monotonic() / second})
 	}
 	return a
@@ -354,9 +354,8 @@ func (o *ledger) answer(w http.ResponseWriter, r *http.Request) {
 func (l *traffic) judge(t *testing.T) {
 	t.Helper()
 	l.stop()
-	l.record.judge(t)
+	l.findings.judge(t)
 	if also := l.origin.also; len(also) > 0 {
 		t.Errorf("got %d requests twice at the origin, such as %s; want each once", len(also), also[0])
 	}
 }
-
