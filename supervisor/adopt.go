@@ -121,7 +121,11 @@ func (s *supervisor) came(pid int) bool {
 // inherit makes what the orphans have brought ours. It returns the configuration
 // in force if it is among that, and the record of it.
 func (s *supervisor) inherit(e *estate) (*candidate, shm.Record, error) {
+	if err := s.inheritSockets(s.collected); err != nil {
+		s.log.Warn("descriptor store", "error", err)
+	}
 	if s.segment == nil {
+		s.sockets.own()
 		return nil, shm.Record{}, nil
 	}
 	var bundles []*os.File
@@ -147,7 +151,7 @@ func (s *supervisor) inherit(e *estate) (*candidate, shm.Record, error) {
 	}
 	for _, f := range bundles {
 		if inForce == nil {
-			inForce = unpack(f, record.Digest)
+			inForce = unseal(f, record.Digest)
 		}
 	}
 	s.sockets.own()
@@ -157,8 +161,8 @@ func (s *supervisor) inherit(e *estate) (*candidate, shm.Record, error) {
 		}
 		return nil, record, nil
 	}
-	if err := inForce.openLogs(); err != nil {
-		s.log.Error("new workers will not write access logs", "error", err)
+	if err := inForce.open(); err != nil {
+		s.log.Error("new workers lack something", "error", err)
 	}
 	return inForce, record, nil
 }
@@ -174,10 +178,17 @@ func (s *supervisor) inheritSockets(list []descriptor) error {
 	return errors.Join(errs...)
 }
 
-// unpack reads a bundle if it is the one with that digest.
-func unpack(f *os.File, digest [32]byte) *candidate {
+// unseal reads a bundle if it is the one with that digest.
+func unseal(f *os.File, digest [32]byte) *candidate {
 	data, err := handoff.Unseal(f)
-	if err != nil || sha256.Sum256(data) != digest {
+	if err != nil {
+		return nil
+	}
+	return unpack(data, digest)
+}
+
+func unpack(data []byte, digest [32]byte) *candidate {
+	if sha256.Sum256(data) != digest {
 		return nil
 	}
 	bundle, err := config.DecodeBundle(data)

@@ -1,5 +1,5 @@
-// Package supervisor starts the proxy's workers and gives them a new
-// configuration without closing a listening socket or a connection.
+// Package supervisor starts the proxy's workers and replaces them, their
+// configuration, their program and itself without closing a listening socket.
 //
 // A supervisor owns the listening sockets, the shared segment, the state
 // directory (lock, PID file, admin socket) and the table of workers, and shares
@@ -7,10 +7,15 @@
 // messages, exits and admin requests reach it as functions on one channel;
 // after each it does whatever has become due (see advance).
 //
-// The invariants: what a worker does next is decided by step alone, a pure
-// table of state and event. A start and a reload never overlap, so that all
-// workers that serve have the same configuration, except within a commit. A
-// reload changes nothing until every worker has said that it can.
+// The invariants: what a worker does next is decided by step alone, a pure table
+// of state and event. All workers that serve have one configuration, but for the
+// moment of a commit and while a new generation is on trial. A reload, a roll or
+// an upgrade changes nothing before all that is new has proved that it works.
+// What is decided stands in the segment before anyone is told, so that whoever
+// comes after a kill goes on from there.
+//
+// Reading order: run.go, start.go, supervisor.go, table.go, worker.go, reload.go,
+// roll.go, adopt.go, upgrade.go, successor.go, estate.go.
 //
 // It runs in the supervisor process, is called by the command line, and knows
 // nothing of HTTP. It meets a worker only in packages handoff and shm; it never

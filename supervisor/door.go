@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,10 @@ const meetLimit = 5 * time.Second
 type door struct {
 	path     string
 	listener *handoff.Listener
-	stale    bool  // a dead supervisor had left one, and perhaps workers
-	users    []int // who may come in
+	stale    bool // a dead supervisor had left one, and perhaps workers
+
+	mu    sync.Mutex
+	users []int // who may come in
 }
 
 // openDoor makes the door, or opens the one that has come with an estate.
@@ -37,6 +40,18 @@ func openDoor(dir string, workerUser int, e *estate) (*door, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// allow lets workers of another user come in, too: those of an earlier one may
+// still live.
+func (d *door) allow(user int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Contains(d.users, user) {
+		return
+	}
+	d.users = append(d.users, user)
+	_ = os.Chown(d.path, user, -1) // if it cannot, its workers cannot come, and drain in the end
 }
 
 // close ends admission and removes the door.
@@ -73,7 +88,10 @@ func (d *door) meet(conn *handoff.Conn) (*orphan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(d.users, uid) {
+	d.mu.Lock()
+	allowed := slices.Contains(d.users, uid)
+	d.mu.Unlock()
+	if !allowed {
 		return nil, fmt.Errorf("process %d of user %d is no worker", pid, uid)
 	}
 	deadline := time.Now().Add(meetLimit)

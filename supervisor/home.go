@@ -167,17 +167,7 @@ func writePid(path string) error {
 	if _, err := makeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("pid file %s: %w", path, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".pid-*")
-	if err != nil {
-		return fmt.Errorf("pid file %s: %w", path, err)
-	}
-	_, err = fmt.Fprintln(f, os.Getpid())
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := writeWhole(path, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 		return fmt.Errorf("pid file %s: %w", path, err)
 	}
 	return nil

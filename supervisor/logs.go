@@ -15,9 +15,13 @@ import (
 // them; we only open them, because a worker may be a user who cannot.
 type logs []descriptor
 
-// openLogs opens the files of c's access logs. The disk may be slow: it is not
-// for the loop.
-func (c *candidate) openLogs() error {
+// open opens the files of c's access logs and finds the user of its workers. The
+// disk may be slow: it is not for the loop.
+func (c *candidate) open() error {
+	var err error
+	if c.identity, err = identify(c.config.Supervisor.User); err != nil {
+		return &ExitError{codeConfig, err}
+	}
 	list, err := openLogs(c.config)
 	if err != nil {
 		return &ExitError{codeStart, err}

@@ -66,7 +66,11 @@ func (s *supervisor) start(w *worker) (*process, error) {
 		// A group of its own: Ctrl-C in a terminal is for the supervisor, who drains.
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
-	if err := p.cmd.Start(); err != nil {
+	who := s.workersAre
+	if s.reload.owns(w) {
+		who = s.reload.candidate.identity
+	}
+	if err := startConfined(p.cmd, who); err != nil {
 		conn.Close()
 		logs.Close()
 		return nil, fmt.Errorf("start %s: %w", exe, err)

@@ -39,6 +39,7 @@ type reload struct {
 	bundle    *os.File  // of the candidate, sealed
 	added     []*socket // that only it needs
 	waiters   []chan<- result
+	back      bool // to the last good configuration
 	adoption  bool // not of ours: the rest of what a dead supervisor had decided
 	roll      roll
 
@@ -47,10 +48,11 @@ type reload struct {
 
 // A candidate is a valid configuration as read from the disk.
 type candidate struct {
-	config *config.Config
-	bytes  []byte // of its bundle
-	digest [32]byte
-	logs   logs // open once openLogs has been called
+	config   *config.Config
+	bytes    []byte // of its bundle
+	digest   [32]byte
+	logs     logs     // open once open has been called
+	identity identity // of workers; the same
 }
 
 func read(path string) (*candidate, error) {
@@ -126,14 +128,15 @@ func (s *supervisor) beginReload() {
 	r := &reload{waiters: s.waiting, roll: roll{wanted: s.rolling}}
 	s.reload, s.pending, s.rolling, s.waiting = r, false, false, nil
 	s.notify(s.manager.Reloading())
-	path := s.options.Config
+	load, back := s.nextCandidate()
+	r.back = back
 	// Nobody waits for it at the end: a disk that hangs must not hold up a stop.
 	go func() {
-		c, err := read(path)
+		c, err := load()
 		if err != nil {
 			err = &ExitError{codeConfig, err}
 		} else {
-			err = c.openLogs()
+			err = c.open()
 		}
 		if !s.post(func() { s.loaded(r, c, err) }) {
 			c.drop()
@@ -152,6 +155,10 @@ func (s *supervisor) loaded(r *reload, c *candidate, err error) {
 		return
 	}
 	r.candidate = c
+	if err := s.distrusts(c); err != nil && !r.back {
+		s.refuseReload(refusal{codeConfig, err.Error()})
+		return
+	}
 	if c.digest == s.digest && !r.roll.wanted {
 		c.drop()
 		s.finishReload(result{OK: true, Text: s.active() + ", unchanged"})
@@ -225,7 +232,8 @@ func (r *reload) buried(w *worker) {
 	if r.owns(w) && w.leaving == "" {
 		r.refusal = refusal{w.refusal.code, fmt.Sprintf("generation %d: worker %d: %s", w.generation, w.slot, w.refusal.text)}
 	}
-	if r != nil && r.phase == offering && w.offer == r.number && !w.process.killedOutside() {
+	// On the way back they die of what is in force, not of what is offered.
+	if r != nil && !r.back && r.phase == offering && w.offer == r.number && !w.process.killedOutside() {
 		r.refuse(w)
 	}
 }
@@ -344,6 +352,11 @@ func (s *supervisor) askFor(ctx context.Context, what string, request func(chan<
 	case <-ctx.Done():
 		return result{}, ctx.Err()
 	case <-s.done:
+	}
+	select {
+	case res := <-answer: // the last thing that was done
+		return res, nil
+	default:
 		return result{}, errStopping
 	}
 }

@@ -131,7 +131,12 @@ func (s *supervisor) settled(now time.Time) bool {
 		return false
 	}
 	s.sockets.prune(s.config)
-	s.finishReload(result{OK: true, Text: s.active()})
+	s.store()
+	text := s.active()
+	if r.back {
+		text += ", the last good one: " + s.confidence.why
+	}
+	s.finishReload(result{OK: true, Text: text})
 	return true
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,7 +21,6 @@ import (
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
-	"github.com/proxyd/proxyd/supervisor/admin"
 	"github.com/proxyd/proxyd/supervisor/sysd"
 )
 
@@ -85,6 +83,7 @@ func Run(o Options) error {
 		return &ExitError{codeStart, err}
 	}
 	defer upgrader.Stop()
+	closeOnExec()
 	inherits := upgrader.HasParent() || os.Getenv(estateVariable) != ""
 	var parent *parent
 	if o.Daemon && inherits {
@@ -147,26 +146,19 @@ func inheritance(o Options, upgrader *tableflip.Upgrader) (*estate, error) {
 // supervise acquires in order all that a supervisor owns, runs it, and gives
 // everything back in reverse.
 func supervise(o Options, parent *parent, upgrader *tableflip.Upgrader) (err error) {
-	// A flood of hang-ups is one, and must not keep a stop out of a full channel.
-	hangups, signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 64), make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
-	signal.Notify(pipes, syscall.SIGPIPE) // nobody reads our log any more: no reason to die
-	defer func() {
-		signal.Stop(hangups)
-		signal.Stop(signals)
-		signal.Stop(pipes)
-	}()
-
+	s := newSupervisor(o, parent, upgrader)
+	defer s.catchSignals()()
 	manager, passed, err := sysd.Take()
 	if err != nil {
 		return &ExitError{codeStart, err}
 	}
+	s.manager, s.environ = manager, sysd.Environ()
 	e, err := inheritance(o, upgrader)
 	if err != nil {
 		return &ExitError{codeStart, err}
 	}
 	if e != nil && e.giver != nil {
+		s.trial = e.giver
 		defer e.giver.Close()
 		defer func() {
 			if err != nil {
@@ -178,39 +170,15 @@ func supervise(o Options, parent *parent, upgrader *tableflip.Upgrader) (err err
 	if err != nil {
 		return &ExitError{codeConfig, err}
 	}
-	own := first.config.Supervisor
-	home, err := enter(own.StateDir, e)
-	if err != nil {
+	s.own = first.config.Supervisor
+	if s.home, err = enter(s.own.StateDir, e); err != nil {
 		return &ExitError{codeStart, err}
-	}
-	out, err := newOutput(own.Log, o.Stderr, o.Daemon)
-	if err != nil {
-		home.leave()
-		return &ExitError{codeStart, err}
-	}
-	defer out.Close()
-	s := &supervisor{
-		options:    o,
-		environ:    sysd.Environ(),
-		manager:    manager,
-		upgrader:   upgrader,
-		home:       home,
-		hangups:    hangups,
-		signals:    signals,
-		parent:     parent,
-		output:     out,
-		log:        slog.New(slog.NewTextHandler(out, nil)),
-		own:        own,
-		sockets:    sockets{open: make(map[string]*socket)},
-		generation: 1,
-		newest:     1,
-		probation:  cmp.Or(o.Probation, probation),
-		started:    time.Now(),
-		events:     make(chan func(), 256),
-		done:       make(chan struct{}),
-		jitter:     rand.Float64,
 	}
 	defer s.release()
+	if s.output, err = newOutput(s.own.Log, o.Stderr, o.Daemon); err != nil {
+		return &ExitError{codeStart, err}
+	}
+	s.log = slog.New(slog.NewTextHandler(s.output, nil))
 	if err := s.prepare(first, e, passed); err != nil {
 		return err
 	}
@@ -228,6 +196,38 @@ func supervise(o Options, parent *parent, upgrader *tableflip.Upgrader) (err err
 	return nil
 }
 
+func newSupervisor(o Options, parent *parent, upgrader *tableflip.Upgrader) *supervisor {
+	return &supervisor{
+		options:    o,
+		upgrader:   upgrader,
+		parent:     parent,
+		sockets:    sockets{open: make(map[string]*socket)},
+		generation: 1,
+		newest:     1,
+		probation:  cmp.Or(o.Probation, probation),
+		started:    time.Now(),
+		events:     make(chan func(), 256),
+		done:       make(chan struct{}),
+		jitter:     rand.Float64,
+		// A flood of hang-ups is one, and must not keep a stop out of a full channel.
+		hangups: make(chan os.Signal, 1),
+		signals: make(chan os.Signal, 64),
+	}
+}
+
+// catchSignals has signals come as values, until the function it returns is called.
+func (s *supervisor) catchSignals() (stop func()) {
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(s.hangups, syscall.SIGHUP)
+	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(ignored, syscall.SIGPIPE) // nobody reads our log any more: no reason to die
+	return func() {
+		for _, c := range []chan os.Signal{s.hangups, s.signals, s.deaths, ignored} {
+			signal.Stop(c)
+		}
+	}
+}
+
 // release gives back all that is ours, and nothing that is another's.
 func (s *supervisor) release() {
 	theirs := s.left || s.trial != nil
@@ -235,6 +235,7 @@ func (s *supervisor) release() {
 		s.sockets.disown()
 	} else {
 		removePid(s.own.PIDFile)
+		os.Remove(s.goodFile())
 	}
 	if s.closeAdmin != nil {
 		s.closeAdmin()
@@ -254,96 +255,9 @@ func (s *supervisor) release() {
 	if !theirs {
 		s.home.leave()
 	}
-}
-
-// prepare does all that can fail before the first worker starts.
-func (s *supervisor) prepare(first *candidate, e *estate, passed []*os.File) error {
-	if _, err := s.exe(); err != nil {
-		return &ExitError{codeStart, err}
+	if s.output != nil {
+		s.output.Close()
 	}
-	if n := workerCount(first.config); n > shm.MaxSlots {
-		return &ExitError{codeConfig, fmt.Errorf("supervisor.workers = %d: at most %d", n, shm.MaxSlots)}
-	}
-	if e != nil {
-		passed = append(passed, e.passed...)
-	}
-	if err := s.sockets.take(passed); err != nil {
-		return &ExitError{codeStart, err}
-	}
-	var err error
-	if s.door, err = openDoor(s.home.dir, os.Geteuid(), e); err != nil {
-		return &ExitError{codeStart, err}
-	}
-	if e != nil && e.giver != nil {
-		return s.prepareTrial(e, first)
-	}
-	if e != nil {
-		if err := s.share(e.segment); err != nil {
-			return &ExitError{codeStart, err}
-		}
-		e.segment.Close()
-		s.orphans = nil
-	}
-	s.gather()
-	return s.prepareStart(first, e)
-}
-
-// prepareStart finds out what is to be in force, and gets what that needs.
-func (s *supervisor) prepareStart(first *candidate, e *estate) error {
-	inForce, record, err := s.inherit(e)
-	if err != nil {
-		return &ExitError{codeStart, err}
-	}
-	number := record.Config
-	if inForce == nil {
-		inForce = first
-		if number == 0 || record.Digest != first.digest {
-			number++
-		}
-		if err := first.openLogs(); err != nil {
-			return err
-		}
-	}
-	added, err := s.sockets.missing(inForce.config)
-	if err != nil {
-		inForce.drop()
-		return &ExitError{codeStart, err}
-	}
-	s.sockets.add(added)
-	s.sockets.address(inForce.config)
-	if s.segment == nil {
-		if s.segment, err = shm.Create(); err != nil {
-			inForce.drop()
-			return &ExitError{codeStart, err}
-		}
-	}
-	return s.begin(number, inForce, first)
-}
-
-// begin puts a configuration in force and takes the orphans, if there are any.
-func (s *supervisor) begin(number uint64, inForce, first *candidate) error {
-	bundle, err := inForce.seal()
-	if err != nil {
-		inForce.drop()
-		return &ExitError{codeStart, err}
-	}
-	s.enforce(number, inForce, bundle)
-	s.incarnation = s.segment.Decision().Own()
-	adopted := s.orphans
-	s.orphans = nil
-	for _, o := range adopted {
-		s.take(o)
-	}
-	s.fit()
-	if len(adopted) == 0 {
-		return nil
-	}
-	s.log.Info("workers adopted", "workers", len(adopted), "config", number, "incarnation", s.incarnation)
-	// The dead supervisor may have been in the midst of a reload that it had
-	// decided: this is the rest of it.
-	s.reload = &reload{phase: switching, adoption: true}
-	s.pending = inForce.digest != first.digest
-	return nil
 }
 
 // workerCount is how many workers cfg wants.
@@ -352,55 +266,4 @@ func workerCount(cfg *config.Config) int {
 		return n
 	}
 	return min(runtime.GOMAXPROCS(0), shm.MaxSlots) // knows the limits of our cgroup
-}
-
-// openAdmin opens the admin socket, or the one that has come with an estate.
-func (s *supervisor) openAdmin() error {
-	path := s.own.AdminSocket
-	if s.admin == nil {
-		if _, err := makeDir(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("admin socket %s: %w", path, err)
-		}
-		sock, err := bindUnix(config.Address{Network: "unix", Value: path}, 0o600)
-		if err != nil {
-			return fmt.Errorf("admin socket: %w", err)
-		}
-		s.admin = sock
-	}
-	if s.admin.file == nil {
-		s.admin.file, _ = os.Lstat(path) // inherited: it is for us to remove
-	}
-	fd, err := dup(s.admin.fd)
-	if err != nil {
-		s.admin.close()
-		return fmt.Errorf("admin socket %s: %w", path, err)
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		s.admin.close()
-		return fmt.Errorf("admin socket %s: %w", path, err)
-	}
-	server := admin.Serve(l, admin.Handlers{
-		Reload: s.askReload, Roll: s.askRoll, Upgrade: s.askUpgrade, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus,
-	}, s.log)
-	s.closeAdmin = func() {
-		server.Close()
-		if s.left {
-			s.admin.file = nil // another's
-		}
-		s.admin.close()
-	}
-	return nil
-}
-
-// inheritAdmin takes the admin socket of an estate.
-func (s *supervisor) inheritAdmin(e *estate) error {
-	fd, err := handoff.Detach(e.admin)
-	if err != nil {
-		return err
-	}
-	s.admin = &socket{name: "admin", address: config.Address{Network: "unix", Value: s.own.AdminSocket}, fd: fd, bound: boundTo(fd)}
-	return nil
 }

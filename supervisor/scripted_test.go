@@ -97,12 +97,6 @@ func (s *script) obey(m handoff.Message) error {
 		}
 		go s.beats()
 		s.send(handoff.Accepting, handoff.AcceptingBody{Config: s.number})
-		if told(s.config, "dies") {
-			go func() {
-				time.Sleep(50 * time.Millisecond)
-				panic("too late")
-			}()
-		}
 	case handoff.Commit:
 		if told(s.next, "deaf") {
 			return nil
@@ -185,6 +179,12 @@ func (s *script) use(number uint64) {
 		s.number = number
 	}
 	s.config, s.next = s.next, nil
+	if told(s.config, "dies") {
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			panic("too late")
+		}()
+	}
 	s.closeUnnamed()
 	for name, l := range s.listeners {
 		if !s.accepting[name] {

@@ -35,16 +35,16 @@ func (s *supervisor) prepareTrial(e *estate, first *candidate) error {
 	s.number, s.digest, s.generation = record.Config, record.Digest, record.Generation
 	s.newest, s.offered, s.theirs = e.body.Newest, e.body.Offered, e.body.Slots
 	s.config, s.bundle = first.config, e.bundle
-	if inForce := unpack(e.bundle, record.Digest); inForce != nil {
+	if inForce := unseal(e.bundle, record.Digest); inForce != nil {
 		s.config = inForce.config // else one that this build does not know any more
 	}
 	if err := errors.Join(s.inheritSockets(e.sockets), s.inheritAdmin(e)); err != nil {
 		return &ExitError{codeStart, err}
 	}
-	if err := first.openLogs(); err != nil {
+	if err := first.open(); err != nil {
 		return err
 	}
-	s.trial, s.leaves = e.giver, e.body.Leave
+	s.leaves = e.body.Leave
 	s.reload = &reload{phase: waiting, candidate: first, roll: roll{wanted: true}}
 	return nil
 }

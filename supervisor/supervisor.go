@@ -38,11 +38,13 @@ type supervisor struct {
 	own config.Supervisor // what this process itself uses, from its start to its end
 
 	// The configuration in force.
-	number uint64 // of it; 1 is the one we started with
-	config *config.Config
-	digest [32]byte
-	bundle *os.File // sealed
-	logs   logs     // that it names
+	number     uint64 // of it; 1 is the one we started with
+	config     *config.Config
+	digest     [32]byte
+	bundle     *os.File // sealed
+	logs       logs     // that it names
+	workersAre identity
+	confidence confidence // in it
 
 	sockets    sockets
 	workers    []*worker // by generation and slot
@@ -50,9 +52,11 @@ type supervisor struct {
 	newest     uint32    // that has ever begun
 	probation  time.Duration
 
-	incarnation uint64    // of the supervisor, over all that have owned the segment
-	door        *door     // where orphans come in
-	orphans     []*orphan // that came before we were ready for them
+	incarnation uint64          // of the supervisor, over all that have owned the segment
+	door        *door           // where orphans come in
+	stored      map[string]bool // descriptors that the service manager keeps for us
+	collected   []descriptor    // listeners among those that it has passed
+	orphans     []*orphan       // that came before we were ready for them
 
 	offered uint64  // highest number that any reload has used
 	reload  *reload // in progress; nil if none is
@@ -77,8 +81,9 @@ type supervisor struct {
 
 	hangups chan os.Signal
 	signals chan os.Signal
-	events  chan func()   // to run on the goroutine in run
-	done    chan struct{} // closed when nobody takes events any more
+	deaths  chan os.Signal // of children; nil: none can be a stranger
+	events  chan func()    // to run on the goroutine in run
+	done    chan struct{}  // closed when nobody takes events any more
 	tasks   sync.WaitGroup
 	ending  sync.Once
 }
@@ -89,7 +94,9 @@ func (s *supervisor) enforce(number uint64, c *candidate, bundle *os.File) {
 		s.bundle.Close()
 	}
 	s.logs.close()
-	s.number, s.config, s.digest, s.bundle, s.logs = number, c.config, c.digest, bundle, c.logs
+	s.number, s.config, s.digest, s.bundle, s.logs, s.workersAre = number, c.config, c.digest, bundle, c.logs, c.identity
+	s.door.allow(c.identity.uid())
+	s.trust(c)
 	s.offered = max(s.offered, number)
 	s.segment.Decision().Commit(s.record())
 }
@@ -106,7 +113,7 @@ func (s *supervisor) post(f func()) bool {
 
 // run is the life of the supervisor. It returns when no worker is left.
 func (s *supervisor) run() error {
-	s.log.Info("starting", "version", s.options.Build, "config", s.options.Config, "workers", len(s.workers))
+	s.log.Info("starting", "version", s.options.Build, "config", s.options.Config, "workers", workerCount(s.config))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -123,6 +130,8 @@ func (s *supervisor) run() error {
 			s.requestReload(nil)
 		case sig := <-s.signals:
 			s.signal(sig)
+		case <-s.deaths:
+			s.reap()
 		case <-timer.C:
 		}
 	}
@@ -182,6 +191,9 @@ func (s *supervisor) forgive(now time.Time) {
 // advance does everything that has become due by now and sets the time to wake.
 // It reports true when all is over.
 func (s *supervisor) advance(now time.Time) (over bool) {
+	if s.left {
+		return true
+	}
 	s.forgive(now)
 	for _, w := range s.workers {
 		if t := s.deadline(w); !t.IsZero() && !now.Before(t) {
@@ -190,6 +202,7 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 	}
 	s.advanceReload(now)
 	s.advanceUpgrade(now)
+	s.advanceTrust(now)
 	s.workers = slices.DeleteFunc(s.workers, func(w *worker) bool { return w.leaving != "" && w.state == gone })
 	if !s.stopping {
 		s.spawn(now)
@@ -241,6 +254,7 @@ func (s *supervisor) advanceStart() {
 	}
 	s.ready = true
 	s.notify(s.manager.Ready(s.active()))
+	s.store()
 	s.log.Info("serving", "config", s.number, "workers", up, "pid", os.Getpid(), "admin", s.own.AdminSocket)
 	s.parent.ready()
 	if err := s.upgrader.Ready(); err != nil {
@@ -282,6 +296,9 @@ func (s *supervisor) stop(why string) {
 	}
 	for _, w := range s.workers {
 		s.apply(w, ev)
+	}
+	if s.manager.Stores() {
+		s.sockets.disown() // they live on
 	}
 	// The workers accept what is queued; as each has closed its descriptors, the
 	// kernel refuses new connections instead of queueing them for nobody.

@@ -81,15 +81,13 @@ func step(s state, ev happening) (state, action) {
 	// The start.
 	case pair{gone, due}:
 		return greeting, launch
-	case pair{greeting, hello}:
-		return loading, deliver
-	case pair{loading, acked}:
+	case pair{greeting, hello}, pair{loading, acked}:
 		return loading, deliver
 	case pair{loading, prepared}:
 		return opening, sendStart
 	case pair{opening, accepting}:
 		return serving, announce
-	case pair{greeting, timeout}, pair{loading, timeout}, pair{opening, timeout}:
+	case pair{greeting, timeout}, pair{loading, timeout}, pair{opening, timeout}, pair{serving, timeout}: // no beat
 		return stuck, quit
 	case pair{greeting, nacked}, pair{loading, nacked}, pair{opening, nacked},
 		pair{greeting, retired}, pair{loading, retired}, pair{opening, retired}:
@@ -106,9 +104,7 @@ func step(s state, ev happening) (state, action) {
 		return dying, kill
 
 	// A reload.
-	case pair{serving, offered}:
-		return staging, deliver
-	case pair{staging, acked}:
+	case pair{serving, offered}, pair{staging, acked}:
 		return staging, deliver
 	case pair{staging, prepared}:
 		return staged, nothing
@@ -126,8 +122,6 @@ func step(s state, ev happening) (state, action) {
 	// The end.
 	case pair{serving, retired}, pair{staging, retired}, pair{staged, retired}, pair{committing, retired}:
 		return draining, sendDrain
-	case pair{serving, timeout}:
-		return stuck, quit // no beat
 	case pair{draining, retired}:
 		return draining, sendDrain // a stop, which is less patient than a new generation
 	case pair{draining, timeout}, pair{stuck, timeout}, pair{stuck, retired}:

@@ -47,6 +47,7 @@ type upgrade struct {
 	committed bool      // it has
 	flipped   bool      // it is ready, says tableflip
 	closed    bool      // its end of the channel
+	list      []named   // the estate, for the new program in this process
 }
 
 // staysPut tells whether the number of this process must not change: nobody
@@ -87,7 +88,26 @@ func (s *supervisor) advanceUpgrade(now time.Time) {
 		s.abandonUpgrade(refusal{codeStart, "the new process does not take over"})
 	}
 	if u != nil && u.committed && u.flipped && (u.closed || !s.staysPut()) {
-		s.left = true
+		s.bequeath(u)
+	}
+}
+
+// bequeath ends the life of this supervisor, as all is the successor's.
+func (s *supervisor) bequeath(u *upgrade) {
+	s.left = true
+	if s.staysPut() {
+		u.pid = os.Getpid()
+		var err error
+		if u.list, err = s.estate(); err != nil {
+			s.log.Error("estate", "error", err) // the workers serve on, and wait for whoever comes
+		}
+	}
+	s.log.Info("upgraded", "pid", u.pid, "version", u.build)
+	for _, w := range u.waiters {
+		w <- result{OK: true, Config: s.number, Text: fmt.Sprintf("upgraded to %s, pid %d", u.build, u.pid)}
+	}
+	for _, w := range s.waiting {
+		w <- result{Code: codeStart, Config: s.number, Text: "proxyd was upgraded meanwhile: try again"}
 	}
 }
 
@@ -263,35 +283,21 @@ func (s *supervisor) record() shm.Record {
 	return shm.Record{Config: s.number, Digest: s.digest, Generation: s.generation}
 }
 
-// leave is called when all is the successor's: it tells who has to know, and
-// where this process is to stay, puts the new program into it. It returns when
-// the process is to end.
+// leave is the end of a supervisor whose successor has all: it tells the service
+// manager or, where this process is to stay, puts the new program into it. It
+// returns when the process is to end.
 func (s *supervisor) leave() error {
-	u, stay := s.upgrade, s.staysPut()
-	pid := u.pid
-	if stay {
-		pid = os.Getpid()
-	}
-	s.log.Info("upgraded", "pid", pid, "version", u.build)
-	for _, w := range u.waiters {
-		w <- result{OK: true, Config: s.number, Text: fmt.Sprintf("upgraded to %s, pid %d", u.build, pid)}
-	}
-	for _, w := range s.waiting {
-		w <- result{Code: codeStart, Config: s.number, Text: "proxyd was upgraded meanwhile: try again"}
-	}
-	if !stay {
-		s.notify(s.manager.Successor(pid, "upgraded to "+u.build))
+	u := s.upgrade
+	if !s.staysPut() {
+		s.notify(s.manager.Successor(u.pid, "upgraded to "+u.build))
 		s.notify(s.manager.Barrier())
 		return nil
 	}
-	list, err := s.estate()
-	if err != nil {
-		return &ExitError{codeStart, err}
-	}
 	s.closeAdmin() // after the answers on their way
 	s.output.Close()
+	var err error
 	for _, exe := range []string{os.Args[0], "/proc/self/exe"} { // the program of before is better than none
-		err = execInPlace(exe, s.home.made, list)
+		err = execInPlace(exe, s.home.made, u.list)
 		fmt.Fprintln(s.options.Stderr, err)
 	}
 	return &ExitError{codeStart, err}

@@ -260,6 +260,9 @@ func (s *supervisor) bury(w *worker) {
 			w.failures = 0
 		}
 		w.failures++
+		if w.process != nil && !w.process.killedOutside() && w.generation == s.generation {
+			defer s.crashed(w)
+		}
 		wait := delay(w.failures, s.jitter())
 		w.due = w.since.Add(wait)
 		s.log.Error("worker ended", "slot", w.slot, "pid", w.pid(), "how", w.lastExit, "restart_in", wait.Round(time.Millisecond))

@@ -17,6 +17,7 @@ type client struct {
 	requests  int
 	exchange  *exchange // nil while parked
 	addressed bool      // no PROXY header is to come, any more
+	wide      bool      // the kernel holds as much for it as it likes: see widen
 }
 
 // Wake is called when a parked connection has something to read, is closed by
@@ -64,6 +65,7 @@ func (c *client) serve(x *exchange) {
 	x.releasePipes()
 	switch {
 	case park:
+		c.narrow()
 		c.Park(c, c.listener.idle)
 	case x.leaving:
 		x.leave()
@@ -89,6 +91,7 @@ func (c *client) Crashed(v any, stack []byte) {
 func (c *client) end() {
 	if c.Open() {
 		c.close()
+		c.forgo()
 		c.listener.left()
 	}
 }
@@ -98,6 +101,7 @@ func (c *client) end() {
 func (c *client) abort() {
 	if c.Open() {
 		c.Abort()
+		c.forgo()
 		c.listener.left()
 	}
 }

@@ -79,19 +79,6 @@ func (w *worker) keepSocket(name string, fd int) {
 	w.sockets[name] = fd
 }
 
-// maxUnsent is how many bytes the kernel may hold for a client before the first
-// of them is sent; what is on its way comes on top.
-const maxUnsent = 64 << 10
-
-// boundUnsent makes the kernel hold little for clients that do not read: else it
-// takes megabytes for each, and enough of them use up what it has for all of TCP.
-// Sockets inherit it when they are accepted. (They could a TCP_USER_TIMEOUT too,
-// but that also ends readers who are only slow.)
-func boundUnsent(fd int) {
-	// A unix socket has no such option, and its buffers are small.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
-}
-
 // forget closes the listening sockets and log files that s does not name.
 func (w *worker) forget(s *snapshot) {
 	w.forgetLogs(s.config)

@@ -144,6 +144,7 @@ func (w *worker) give(heir *handoff.Conn, batch []*uprooted) error {
 		for _, u := range batch {
 			if u != nil {
 				unix.Close(u.fd)
+				u.c.forgo()
 				u.c.listener.left()
 			}
 		}
@@ -178,6 +179,7 @@ func (w *worker) replant(batch []*uprooted) {
 func (w *worker) plant(c *client, fd int, m handoff.Move) {
 	if err := w.loop.Register(&c.Conn, fd); err != nil {
 		w.log.Error("cannot watch a connection", "listener", c.listener.service.config.Name, "error", err)
+		c.forgo()
 		c.listener.left()
 		return
 	}

@@ -25,6 +25,9 @@ func (x *exchange) relay(n int) bool {
 	x.down.start = n
 	x.down.body(kind, x.resp.ContentLength, o.Chunked)
 	x.down.last = o.Close
+	if x.down.bulk {
+		x.c.widen()
+	}
 	if err := x.pump(); err != nil {
 		return x.broken(err, o.Chunked)
 	}

@@ -42,6 +42,7 @@ type worker struct {
 	clients    int                        // open connections from clients
 	maxClients int
 	full       bool // paused because of maxClients
+	permits    int  // how many more may be wide: see widen
 
 	exchanges freelist[*exchange]
 	buffers   freelist[[]byte]
@@ -77,6 +78,9 @@ func run(slot int, generation uint32) error {
 	if slot < 0 || slot >= shm.MaxSlots {
 		return fmt.Errorf("slot %d: there are %d", slot, shm.MaxSlots)
 	}
+	if err := audit(); err != nil {
+		return err
+	}
 	syscall.CloseOnExec(controlFD)
 	syscall.CloseOnExec(segmentFD)
 	channel, err := handoff.NewConn(os.NewFile(controlFD, "control"))
@@ -100,7 +104,7 @@ func run(slot int, generation uint32) error {
 		slot: slot, loop: l, log: log.With("worker", slot), shared: shared,
 		sockets: make(map[string]int), listeners: make(map[string]*listener), logFiles: make(map[string]*accesslog.File),
 		reading:    make(map[*exchange]struct{}),
-		maxClients: connectionLimit(),
+		maxClients: connectionLimit(), permits: permits(),
 	}
 	c := &control{w: w, generation: generation, seg: seg}
 	c.channel.Store(channel)

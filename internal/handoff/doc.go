@@ -2,7 +2,9 @@
 // messages of the control channel and the descriptors that travel with them.
 //
 // The channel is one SOCK_SEQPACKET socket pair per worker, made by the
-// supervisor with Pair and opened by the worker, as descriptor 3, with NewConn.
+// supervisor with Pair and opened by the worker, as descriptor 3, with NewConn. A
+// worker whose supervisor has died makes another by Dial to the Listener of the
+// next one; a supervisor that upgrades speaks to its successor over one, too.
 // A message is a fixed header, a JSON body of at most MaxBody bytes and at most
 // MaxFiles descriptors. The kernel keeps messages whole and in order, so a
 // reader never meets half of one.

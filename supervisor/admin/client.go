@@ -95,14 +95,16 @@ func (c *Client) Reopen(ctx context.Context) error {
 
 // Stop makes the supervisor drain and stop, and waits until its process is gone.
 func (c *Client) Stop(ctx context.Context) error {
-	nc, err := dial(ctx, c.socket)
+	// The kernel knows only who made the socket, which may have been another
+	// supervisor. If the process ends meanwhile, and another gets its number, the
+	// call below finds nobody.
+	status, err := c.Status(ctx)
 	if err != nil {
 		return err
 	}
-	pidfd, err := peerPidfd(nc)
-	nc.Close()
+	pidfd, err := unix.PidfdOpen(status.Pid, 0)
 	if err != nil {
-		return fmt.Errorf("stop: %w", err)
+		return fmt.Errorf("stop: open process %d: %w", status.Pid, err)
 	}
 	defer unix.Close(pidfd)
 	if err := c.call(ctx, http.MethodPost, "/v1/stop", nil); err != nil {
@@ -121,20 +123,6 @@ func (c *Client) Stop(ctx context.Context) error {
 			return fmt.Errorf("stop: it still drains: %w", ctx.Err())
 		}
 	}
-}
-
-// peerPidfd opens the process at the other end, so that its end can be seen
-// and not be mistaken for that of another with the same number.
-func peerPidfd(nc *net.UnixConn) (int, error) {
-	cred, err := peer(nc)
-	if err != nil {
-		return -1, err
-	}
-	pidfd, err := unix.PidfdOpen(int(cred.Pid), 0)
-	if err != nil {
-		return -1, fmt.Errorf("open process %d: %w", cred.Pid, err)
-	}
-	return pidfd, nil
 }
 
 // peer asks the kernel who connected nc.

@@ -3,7 +3,6 @@ package sysd
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -23,8 +22,14 @@ func (m *Manager) Barrier() error {
 	}
 	defer r.Close()
 	defer w.Close()
-	sent, err := m.notifyWith("BARRIER=1", w)
-	if !sent || err != nil {
+	rc, err := w.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	var sent bool
+	var sendErr error
+	err = rc.Control(func(fd uintptr) { sent, sendErr = m.notifyWith("BARRIER=1", int(fd)) })
+	if err := errors.Join(err, sendErr); !sent || err != nil {
 		return err
 	}
 	w.Close()
@@ -37,30 +42,28 @@ func (m *Manager) Barrier() error {
 	return nil
 }
 
-// notifyWith sends one datagram with descriptors. It reports false where nobody
+// notifyWith sends one datagram with a descriptor. It reports false where nobody
 // listens.
-func (m *Manager) notifyWith(text string, files ...*os.File) (sent bool, err error) {
+func (m *Manager) notifyWith(text string, fd int) (sent bool, err error) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return false, nil
 	}
-	uc, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: path})
+	return true, sendTo(path, text, fd)
+}
+
+func sendTo(path, text string, passed int) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return false, fmt.Errorf("notify the service manager: %w", err)
+		return fmt.Errorf("notify the service manager: %w", err)
 	}
-	defer uc.Close()
-	var fds []int
-	for _, f := range files {
-		rc, err := f.SyscallConn()
-		if err == nil {
-			err = rc.Control(func(fd uintptr) { fds = append(fds, int(fd)) })
-		}
-		if err != nil {
-			return false, fmt.Errorf("notify the service manager: %w", err)
-		}
+	defer unix.Close(fd)
+	limit := unix.NsecToTimeval(int64(barrierLimit))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return fmt.Errorf("notify the service manager: %w", err)
 	}
-	if _, _, err := uc.WriteMsgUnix([]byte(text), unix.UnixRights(fds...), nil); err != nil {
-		return false, fmt.Errorf("notify the service manager: %w", err)
+	if err := unix.Sendmsg(fd, []byte(text), unix.UnixRights(passed), &unix.SockaddrUnix{Name: path}, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("notify the service manager: send to %s: %w", path, err)
 	}
-	return true, nil
+	return nil
 }

@@ -1,6 +1,7 @@
 // Package sysd speaks to systemd, or to whatever speaks its protocols: sockets
 // passed at start (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES), readiness and
-// reload notices (NOTIFY_SOCKET) and the watchdog (WATCHDOG_USEC).
+// reload notices (NOTIFY_SOCKET), the watchdog (WATCHDOG_USEC) and the store of
+// descriptors (FDSTORE).
 //
 // It owns nothing: passed sockets go to the caller, notices are single
 // datagrams. The invariant: Environ holds nothing that a worker could inherit

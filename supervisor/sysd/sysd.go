@@ -37,7 +37,8 @@ func Take() (*Manager, []*os.File, error) {
 // Environ is the environment for a process that the manager should not hear of.
 func Environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
-		return strings.HasPrefix(s, "NOTIFY_SOCKET=") || strings.HasPrefix(s, "WATCHDOG_USEC=")
+		return strings.HasPrefix(s, "NOTIFY_SOCKET=") || strings.HasPrefix(s, "WATCHDOG_USEC=") ||
+			strings.HasPrefix(s, "FDSTORE=")
 	})
 }
 

@@ -137,3 +137,39 @@ func TestNobodyToNotify(t *testing.T) {
 		t.Error("with a manager that is gone: got no error; want one")
 	}
 }
+
+// The barrier holds until all that was sent before has been read.
+func TestBarrier(t *testing.T) {
+	var m Manager
+	if err := m.Barrier(); err != nil {
+		t.Errorf("without a manager: got %v; want none", err)
+	}
+	path := filepath.Join(t.TempDir(), "notify")
+	uc, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer uc.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	if err := m.Alive(); err != nil {
+		t.Fatal(err)
+	}
+	passed := make(chan error, 1)
+	go func() { passed <- m.Barrier() }()
+	buf := make([]byte, 4096)
+	_ = uc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for _, want := range []string{"WATCHDOG=1", "BARRIER=1"} {
+		select {
+		case err := <-passed:
+			t.Fatalf("before %s was read: got past the barrier, %v", want, err)
+		default:
+		}
+		n, err := uc.Read(buf) // what comes with it is closed: nobody asked for it
+		if err != nil || string(buf[:n]) != want {
+			t.Fatalf("notice: got %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	if err := <-passed; err != nil {
+		t.Errorf("barrier: got %v; want none", err)
+	}
+}

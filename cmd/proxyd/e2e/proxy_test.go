@@ -24,7 +24,8 @@ type proxy struct {
 	dir     string // holds proxy.hcl, run/ and log
 	address string // a free one, for its listener
 	workers int
-	daemon  bool // it is to log to the file by itself
+	daemon  bool   // it is to log to the file by itself
+	user    string // of workers; "": ours
 
 	cmd    *exec.Cmd     // in the foreground; nil: not started
 	exited chan struct{} // closed when cmd has ended
@@ -111,6 +112,9 @@ upstream "one" {
 func (p *proxy) writeText(text string) {
 	p.t.Helper()
 	block := fmt.Sprintf("supervisor {\n  workers = %d\n  state_dir = %q\n  drain_timeout = \"10s\"\n", p.workers, p.path("run"))
+	if p.user != "" {
+		block += fmt.Sprintf("  user = %q\n", p.user)
+	}
 	if p.daemon {
 		block += fmt.Sprintf("  log = %q\n", p.path("log"))
 	}

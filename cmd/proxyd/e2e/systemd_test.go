@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A manager plays systemd: it holds a socket, starts a proxy with it, and hears
@@ -23,7 +27,8 @@ type manager struct {
 	notify   string
 
 	mu    sync.Mutex
-	heard []string // datagrams
+	heard []string            // datagrams
+	store map[string]*os.File // descriptors left with it
 }
 
 func newManager(t *testing.T) *manager {
@@ -34,7 +39,7 @@ func newManager(t *testing.T) *manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	m := &manager{t: t, proxy: p, listener: l.(*net.TCPListener), notify: p.path("notify")}
+	m := &manager{t: t, proxy: p, listener: l.(*net.TCPListener), notify: p.path("notify"), store: make(map[string]*os.File)}
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: m.notify})
 	if err != nil {
 		t.Fatal(err)
@@ -49,16 +54,59 @@ func newManager(t *testing.T) *manager {
 }
 
 func (m *manager) listen(c *net.UnixConn) {
-	buf := make([]byte, 64<<10)
+	buf, oob := make([]byte, 64<<10), make([]byte, 1024)
 	for {
-		n, err := c.Read(buf)
+		n, oobn, _, _, err := c.ReadMsgUnix(buf, oob)
 		if err != nil {
 			return
 		}
 		m.mu.Lock()
+		m.keep(string(buf[:n]), oob[:oobn])
 		m.heard = append(m.heard, string(buf[:n]))
 		m.mu.Unlock()
 	}
+}
+
+// keep stores the descriptor that comes with a datagram, if it is to be stored.
+func (m *manager) keep(text string, oob []byte) {
+	name := value(text, "FDNAME")
+	if strings.HasPrefix(text, "FDSTOREREMOVE=1\n") && m.store[name] != nil {
+		m.store[name].Close()
+		delete(m.store, name)
+	}
+	list, _ := unix.ParseSocketControlMessage(oob)
+	for i := range list {
+		fds, _ := unix.ParseUnixRights(&list[i])
+		for _, fd := range fds {
+			if strings.HasPrefix(text, "FDSTORE=1\n") && m.store[name] == nil {
+				m.store[name] = os.NewFile(uintptr(fd), name)
+			} else {
+				unix.Close(fd)
+			}
+		}
+	}
+}
+
+// restart runs the proxy with all that is stored, as after its death.
+func (m *manager) restart() {
+	m.t.Helper()
+	m.mu.Lock()
+	var names []string
+	var files []*os.File
+	for name, f := range m.store {
+		names, files = append(names, name), append(files, f)
+	}
+	m.mu.Unlock()
+	p := m.proxy
+	before := p.logged(`msg=serving`)
+	c := p.command(context.Background(), "sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, binary, "-c", p.path("proxy.hcl"))
+	c.Env = append(c.Env, "FDSTORE=512", "NOTIFY_SOCKET="+m.notify)
+	if len(files) > 0 {
+		c.Env = append(c.Env, "LISTEN_FDS="+strconv.Itoa(len(files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	c.ExtraFiles = files
+	p.launch(c)
+	p.awaitLogs(`msg=serving`, before+1)
 }
 
 // start runs the proxy with the socket as descriptor 3, called name. LISTEN_PID
@@ -71,7 +119,8 @@ func (m *manager) start(name string, env ...string) {
 	}
 	defer socket.Close()
 	p := m.proxy
-	c := p.command(context.Background(), "sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, binary, "-c", p.path("proxy.hcl"))
+	p.install(binary)
+	c := p.command(context.Background(), "sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, p.path("proxyd"), "-c", p.path("proxy.hcl"))
 	c.Env = append(c.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES="+name, "NOTIFY_SOCKET="+m.notify)
 	c.Env = append(c.Env, env...)
 	c.ExtraFiles = []*os.File{socket}
@@ -195,4 +244,111 @@ func TestASocketThatSystemdDidNotPass(t *testing.T) {
 	}
 	m.proxy.awaitLog(`systemd passed no socket named .?"other.?" \(passed: web\)`)
 	m.open()
+}
+
+// TestAnUpgradeUnderSystemd has the service go on in another process, which the
+// manager is told of by the one that it knows.
+func TestAnUpgradeUnderSystemd(t *testing.T) {
+	m := newManager(t)
+	p := m.proxy
+	p.write(site{address: []string{"systemd:web"}, servers: []string{newOrigin(t, "origin", "", nil, nil).address}})
+	m.start("web", "WATCHDOG_USEC=400000")
+	m.hear("READY=1", 0)
+	first := p.cmd.Process.Pid
+	p.installNext()
+	l := newLoad(t, p.address)
+	l.renew(50)
+	p.upgrade()
+	s := p.status()
+	if s.Pid == first {
+		t.Fatalf("process: got %d as before; want another", s.Pid)
+	}
+	told := m.hear("MAINPID="+strconv.Itoa(s.Pid), 0)
+	if m.hear("BARRIER=1", told) < told {
+		t.Error("BARRIER=1: want it after MAINPID")
+	}
+	if code := p.wait(patience); code != 0 {
+		t.Errorf("exit code of the old process: got %d; want 0", code)
+	}
+	next := told
+	for range 3 { // of the new one
+		next = m.hear("WATCHDOG=1", next+1)
+	}
+	l.awaitMore(t, 50)
+	l.end(t)
+	if err := syscall.Kill(s.Pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	m.hear("STOPPING=1", told)
+	await(t, "end", func() bool { return len(processesOf(p.dir)) == 0 })
+	m.open()
+}
+
+// TestTheDescriptorStore kills all of the proxy: what the manager keeps has
+// connections wait, and limits go on.
+func TestTheDescriptorStore(t *testing.T) {
+	const limit = 100
+	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
+	m := newManager(t)
+	m.listener.Close() // this one's are the proxy's own
+	p := m.proxy
+	origin := newOrigin(t, "origin", "", nil, nil).address
+	perSecond(p, fmt.Sprintf("%d/h", limit), origin)
+	m.restart()
+	kept := func() int { m.mu.Lock(); defer m.mu.Unlock(); return len(m.store) }
+	await(t, "a listener and the segment in the store", func() bool { return kept() == 2 })
+	if got := use(t, p, "app", limit/2); got != limit/2 {
+		t.Fatalf("before: got %d admitted; want %d", got, limit/2)
+	}
+	pids := p.pids()
+	p.killSupervisor()
+	for _, pid := range pids {
+		kill(t, pid)
+	}
+	waiting := connect(t, p.address)
+	if err := waiting.send(request(http.MethodGet, "/", "")); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	a, err := waiting.receive(http.MethodGet)
+	if err != nil {
+		t.Fatalf("the connection that waited: %v", err)
+	}
+	a.want(t, http.StatusOK)
+	if got := use(t, p, "app", limit); got != limit/2 {
+		t.Errorf("after: got %d admitted; want the %d that were left", got, limit/2)
+	}
+
+	// A clean restart is the same for those who connect meanwhile.
+	p.signal(syscall.SIGTERM)
+	p.wait(patience)
+	waiting = connect(t, p.address)
+	if err := waiting.send(request(http.MethodGet, "/", "")); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	if a, err = waiting.receive(http.MethodGet); err != nil {
+		t.Fatalf("the connection that waited for a restart: %v", err)
+	}
+	a.want(t, http.StatusOK)
+
+	// What the proxy does not need any more is taken out.
+	p.write(site{address: []string{"unix:" + p.path("web.sock")}, servers: []string{origin}})
+	if out, code := p.run("reload", "-c", p.path("proxy.hcl")); code != 0 {
+		t.Fatalf("reload: got exit code %d, %s; want 0", code, out)
+	}
+	await(t, "another listener in the store", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.store) == 2 && slices.ContainsFunc(slices.Collect(maps.Keys(m.store)), func(s string) bool { return strings.HasPrefix(s, "l.unix.") })
+	})
+	if c, err := dial(p.address); err == nil {
+		c.Close()
+		t.Error("the listener that was removed: got a connection; want none")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.store {
+		f.Close()
+	}
 }

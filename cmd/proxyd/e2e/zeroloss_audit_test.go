@@ -17,7 +17,7 @@ type descriptors map[string]int
 // supervisorHolds is what the supervisor of workers has open, and why.
 func supervisorHolds(workers int) descriptors {
 	return descriptors{
-		"/dev/null":      2, // standard input, and what Go's os/exec gives to workers as theirs
+		"/dev/null":      1, // standard input
 		"log":            3, // the log, also as standard output and error
 		"lock":           1,
 		"admin.sock":     1,
@@ -37,7 +37,7 @@ func supervisorHolds(workers int) descriptors {
 // workerHolds is what a worker without connections has open, and why.
 func workerHolds() descriptors {
 	return descriptors{
-		"/dev/null":      2, // standard input, and a spare for when descriptors run out
+		"/dev/null":      1, // standard input
 		"pipe":           2, // standard output and error
 		"channel":        1,
 		"listener":       1,
@@ -114,7 +114,7 @@ func (z *trial) descriptorsOf(pid int) descriptors {
 // sockets says what the sockets of the machine are, by inode.
 func (z *trial) sockets() map[string]string {
 	all := make(map[string]string)
-	const listening, sequenced = "0A", "0005"
+	const listening, sequenced, accepts = "0A", "0005", "00010000"
 	for _, f := range fieldsOf("/proc/net/tcp") { // sl local remote state ... inode
 		switch ours := hexPort(f[1]) == portOf(z.address); {
 		case ours && f[3] == listening:
@@ -127,7 +127,7 @@ func (z *trial) sockets() map[string]string {
 	}
 	for _, f := range fieldsOf("/proc/net/unix") { // num refs protocol flags type state inode [path]
 		switch {
-		case len(f) > 7:
+		case len(f) > 7 && f[3] == accepts:
 			all[f[6]] = filepath.Base(f[7])
 		case f[4] == sequenced:
 			all[f[6]] = "channel"

@@ -13,6 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// roundTrip is how far away the clients are that keep connections: what a server
+// does in this time crosses on the way with their next request.
+const roundTrip = 20 * time.Millisecond
+
 // Kinds of clients.
 const (
 	kindNew     = "new"     // a connection for each request
@@ -192,6 +196,7 @@ func (l *traffic) chain(kind string, id int, every time.Duration, ask func(*line
 		if n == nil {
 			return true
 		}
+		l.pause(roundTrip)
 		turn++
 		if a := ask(n, fmt.Sprintf("/%s/%d/%d", kind, id, turn), due); a == nil || a.closing {
 			n.Close()
@@ -338,7 +343,7 @@ func (o *ledger) answer(w http.ResponseWriter, r *http.Request) {
 		o.serve(w, r)
 		return
 	}
-	if _, again := o.seen.LoadOrStore(target, true); again {
+	if _, again := o.seen.LoadOrStore(target, true); again && r.Method == http.MethodPost {
 		o.mu.Lock()
 		o.also = append(o.also, target)
 		o.mu.Unlock()

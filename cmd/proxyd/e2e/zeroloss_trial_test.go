@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // edge is how many requests of one key are admitted in a second.
@@ -27,6 +30,20 @@ type trial struct {
 // newTrial starts a proxy and its traffic.
 func newTrial(t *testing.T, m mix) *trial {
 	t.Helper()
+	z := prepareTrial(t)
+	t.Logf("traffic: %v", m)
+	z.traffic.run(m)
+	z.answers(100)
+	return z
+}
+
+// prepareTrial starts a proxy.
+func prepareTrial(t *testing.T) *trial {
+	t.Helper()
+	// What this process was started with is no descriptor of the proxy's.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
 	z := &trial{proxy: newProxy(t)}
 	z.daemon = true
 	origin := newLedger(t)
@@ -34,9 +51,6 @@ func newTrial(t *testing.T, m mix) *trial {
 	z.configure()
 	z.daemonize()
 	z.watch = newWatch(z.proxy)
-	t.Logf("traffic: %v", m)
-	z.traffic.run(m)
-	z.answers(100)
 	return z
 }
 
