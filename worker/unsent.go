@@ -52,10 +52,17 @@ func (c *client) widen() {
 	}
 }
 
-// narrow takes that back from a client that has taken all it was sent. One that
-// has not keeps it, and the others go without.
+// siocoutqnsd asks for the bytes that wait to be sent (linux/sockios.h).
+const siocoutqnsd = 0x894b
+
+// narrow takes that back from a client for whom nothing waits. One that does not
+// read keeps it, and the others go without.
 func (c *client) narrow() {
-	if c.wide && !c.Unsent() {
+	if !c.wide {
+		return
+	}
+	waiting, err := unix.IoctlGetInt(c.FD(), siocoutqnsd)
+	if err == nil && waiting == 0 {
 		_ = unix.SetsockoptInt(c.FD(), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent) // as before
 		c.forgo()
 	}
