@@ -17,6 +17,7 @@ import (
 var modules = []string{
 	"github.com/agext/levenshtein",
 	"github.com/alecthomas/kong",
+	"github.com/cloudflare/tableflip",
 	"github.com/coder/websocket",
 	"github.com/coreos/go-systemd/v22",
 	"github.com/google/go-cmp",

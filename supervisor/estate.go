@@ -156,7 +156,7 @@ type named struct {
 	fd   int
 }
 
-func closeAll(list []named) {
+func closeNamed(list []named) {
 	for _, d := range list {
 		unix.Close(d.fd)
 	}
@@ -191,7 +191,7 @@ func (s *supervisor) estate() (list []named, err error) {
 		err = errors.Join(err, add("p."+sock.name, sock.fd))
 	}
 	if err != nil {
-		closeAll(list)
+		closeNamed(list)
 		return nil, err
 	}
 	return list, nil

@@ -58,8 +58,11 @@ func (s *supervisor) hearGiver(giver *handoff.Conn) {
 			return
 		}
 		m.CloseFiles()
-		if m.Type == handoff.Owner {
+		switch m.Type {
+		case handoff.Owner:
 			s.post(s.takeOver)
+		case handoff.Commit:
+			s.post(func() { s.left = s.leaves && s.trial == nil })
 		}
 	}
 }
@@ -68,6 +71,7 @@ func (s *supervisor) hearGiver(giver *handoff.Conn) {
 // workers wait for a supervisor that somebody starts.
 func (s *supervisor) lostGiver(err error) {
 	if s.trial == nil {
+		s.left = s.left || s.leaves
 		return
 	}
 	why := errors.New("the supervisor that was to be replaced has called it off")
@@ -106,8 +110,7 @@ func (s *supervisor) takeOver() {
 		s.log.Warn("the supervisor before this one", "error", err) // it is gone: all the more ours
 	}
 	if s.leaves {
-		s.left = true
-		return
+		return // as soon as the giver knows
 	}
 	s.ready = true
 	s.sockets.own()

@@ -191,8 +191,9 @@ func (s *supervisor) forgive(now time.Time) {
 // advance does everything that has become due by now and sets the time to wake.
 // It reports true when all is over.
 func (s *supervisor) advance(now time.Time) (over bool) {
-	if s.left {
-		return true
+	if s.left || s.leaves && s.trial == nil {
+		s.wake = now.Add(wakeEvery)
+		return s.left
 	}
 	s.forgive(now)
 	for _, w := range s.workers {

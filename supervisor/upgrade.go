@@ -46,6 +46,7 @@ type upgrade struct {
 	asked     bool      // to take all
 	committed bool      // it has
 	flipped   bool      // it is ready, says tableflip
+	dismissed bool      // it has been told to go, as all is done that it was needed for
 	closed    bool      // its end of the channel
 	list      []named   // the estate, for the new program in this process
 }
@@ -87,8 +88,17 @@ func (s *supervisor) advanceUpgrade(now time.Time) {
 	default:
 		s.abandonUpgrade(refusal{codeStart, "the new process does not take over"})
 	}
-	if u != nil && u.committed && u.flipped && (u.closed || !s.staysPut()) {
+	if u == nil || !u.committed || !u.flipped {
+		return
+	}
+	switch {
+	case u.closed || !s.staysPut():
 		s.bequeath(u)
+	case !u.dismissed: // not before: its end and that it is ready could be mistaken for a failure
+		u.dismissed = true
+		if err := u.conn.Send(handoff.Commit, 0, handoff.CommitBody{Config: s.number}); err != nil {
+			s.log.Warn("the new process", "error", err) // it is gone, then, and that is all that was wanted
+		}
 	}
 }
 
@@ -154,7 +164,7 @@ func (s *supervisor) startSuccessor(u *upgrade) {
 		err = errors.Join(s.upgrader.AddFile(successorChannel, file), file.Close())
 	}
 	if err != nil {
-		closeAll(list)
+		closeNamed(list)
 		s.failUpgrade(refusal{codeStart, err.Error()})
 		return
 	}
@@ -179,8 +189,9 @@ func (s *supervisor) hearSuccessor(u *upgrade, body handoff.EstateBody, list []n
 		s.post(func() { s.heardSuccessor(u, m) })
 		err = giveEstate(u.conn, body, list)
 	}
-	closeAll(list)
+	closeNamed(list)
 	for err == nil {
+		var m handoff.Message
 		if m, err = u.conn.Receive(); err == nil {
 			s.post(func() { s.heardSuccessor(u, m) })
 		}
@@ -252,6 +263,9 @@ func (s *supervisor) abandonUpgrade(why refusal) {
 		u.until = time.Now().Add(abandonLimit)
 	}
 	u.conn.Close()
+	if u.flipped { // nothing more will be heard of it
+		s.failUpgrade(why)
+	}
 }
 
 // failUpgrade ends an upgrade that has changed nothing, or takes back what it has.

@@ -133,7 +133,9 @@ func (s *supervisor) act(w *worker, a action) {
 	case settle:
 		w.offer = 0
 	case sendDrain:
-		s.send(w, handoff.Drain, s.drain())
+		heirs := s.heirs()
+		s.send(w, handoff.Drain, s.drain(), heirs...)
+		closeFDs(heirs)
 	case welcome:
 		w.served = w.since
 		s.log.Info("worker adopted", "slot", w.slot, "pid", w.pid(), "generation", w.generation)

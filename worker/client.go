@@ -17,6 +17,7 @@ type client struct {
 	requests  int
 	exchange  *exchange // nil while parked
 	addressed bool      // no PROXY header is to come, any more
+	rooted    bool      // no other worker would take it
 	wide      bool      // the kernel holds as much for it as it likes: see widen
 }
 

@@ -136,8 +136,13 @@ func (c *control) handle(m handoff.Message) error {
 		if err := m.Decode(&body); err != nil {
 			return err
 		}
-		c.drainFor(body.Soft, body.Hard)
+		c.drainFor(body.Soft, body.Hard, channels(m)...)
 		return c.ack(m)
+	case handoff.Heir:
+		for _, giver := range channels(m) {
+			go c.w.inherit(giver)
+		}
+		return nil
 	}
 	m.CloseFiles()
 	return c.refuse(m, 0, fmt.Errorf("unknown message %v", m.Type))
@@ -271,11 +276,13 @@ func (c *control) commit(m handoff.Message) error {
 
 // drainFor takes no more connections, closes the idle ones after soft and all
 // after hard, and ends the worker when none is left. A second call can only make
-// it sooner. When it returns the worker accepts no more.
-func (c *control) drainFor(soft, hard time.Duration) {
+// it sooner. When it returns the worker accepts no more. Connections that carry no
+// request go to the heirs, if there are any.
+func (c *control) drainFor(soft, hard time.Duration, heirs ...*handoff.Conn) {
 	w := c.w
 	c.draining.Store(true)
 	c.w.onLoop(func() {
+		w.moving = w.moving || len(heirs) > 0
 		w.drain(func() {
 			_ = c.send(handoff.Drained, nil) // the exit says it too
 			w.loop.Stop()
@@ -283,6 +290,20 @@ func (c *control) drainFor(soft, hard time.Duration) {
 	})
 	time.AfterFunc(soft, func() { w.loop.Post(w.closeIdle) })
 	time.AfterFunc(hard, w.loop.Stop)
+	if len(heirs) > 0 {
+		go w.moveTo(heirs)
+	}
+}
+
+// channels makes the descriptors of m, which lead to other workers, ready for use.
+// What does not work is as good as closed at the other end.
+func channels(m handoff.Message) (all []*handoff.Conn) {
+	for _, f := range m.Files {
+		if conn, err := handoff.NewConn(f); err == nil {
+			all = append(all, conn)
+		}
+	}
+	return all
 }
 
 // build names the version of this program.

@@ -24,7 +24,6 @@ const (
 type uprooted struct {
 	c    *client
 	fd   int
-	idle *loop.Idle // where it was parked; nil: it has received half a head
 	move handoff.Move
 }
 
@@ -74,17 +73,19 @@ func (w *worker) uproot() []*uprooted {
 	}
 	w.leavers = append([]*uprooted(nil), w.leavers[len(batch):]...)
 	for x := range w.reading {
-		if x.have <= handoff.MaxMoveBytes {
+		if x.have <= handoff.MaxMoveBytes && !x.c.rooted && x.c.tls == nil {
 			x.leaving = true
 			x.t.Wake()
 		}
 	}
 	for _, l := range w.listeners {
 		for _, idle := range []*loop.Idle{l.fresh, l.idle} {
-			for len(batch) < handoff.MaxMoves && idle.Len() > 0 {
-				c := idle.First().(*client)
-				batch = append(batch, &uprooted{c: c, idle: idle, move: c.move(), fd: c.Release()})
-			}
+			idle.Each(func(p loop.Parked) bool {
+				if c := p.(*client); !c.rooted && c.tls == nil {
+					batch = append(batch, &uprooted{c: c, move: c.move(), fd: c.Release()})
+				}
+				return len(batch) < handoff.MaxMoves
+			})
 		}
 	}
 	return batch
@@ -167,9 +168,10 @@ func ask(heir *handoff.Conn, offer handoff.OfferBody, fds []int) (taken handoff.
 	return taken, m.Decode(&taken)
 }
 
-// replant takes connections back that could not be given away.
+// replant takes connections back that could not be given away, for good.
 func (w *worker) replant(batch []*uprooted) {
 	for _, u := range batch {
+		u.c.rooted = true
 		w.plant(u.c, u.fd, u.move)
 	}
 }

@@ -47,6 +47,18 @@ func (i *Idle) First() Parked {
 	return i.head.owner
 }
 
+// Each calls f with the owners of the connections parked in i, first to last, until
+// it returns false. f may take the connection out.
+func (i *Idle) Each(f func(Parked) bool) {
+	for c := i.head; c != nil; {
+		next := c.next
+		if !f(c.owner) {
+			return
+		}
+		c = next
+	}
+}
+
 // SetAfter changes the time after which connections of i expire, those already
 // parked included.
 func (i *Idle) SetAfter(d time.Duration) { i.after = int64(d) }

@@ -82,8 +82,9 @@ func TestPeersBesideProxyd(t *testing.T) {
 	t.Logf("lost, of %v:\n%s", peerTraffic, &table)
 }
 
-// peerTraffic is what each contender has to do meanwhile.
-var peerTraffic = mix{fresh: 200, kept: 200, idle: 50, half: 20, sockets: 20}
+// peerTraffic is what each contender has to do meanwhile. nginx takes no second
+// upgrade before the last WebSocket from before the first has ended.
+var peerTraffic = mix{fresh: 200, kept: 200, idle: 50, half: 20, sockets: 20, life: 4 * time.Second}
 
 // through puts c through d.
 func (c contender) through(d discipline) {
@@ -348,6 +349,7 @@ func enterNginx(t *testing.T) contender {
 			r.signal(old, syscall.SIGWINCH)
 			l.pause(time.Second)
 			r.signal(old, syscall.SIGQUIT)
+			await(t, "the end of the old master", func() bool { _, lives := r.members()[old]; return !lives })
 		},
 	}
 }

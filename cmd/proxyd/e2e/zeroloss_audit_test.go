@@ -20,7 +20,7 @@ func supervisorHolds(workers int) descriptors {
 		"/dev/null":      1, // standard input
 		"log":            3, // the log, also as standard output and error
 		"lock":           1,
-		"admin.sock":     1,
+		"admin.sock":     2, // to serve, and to leave to the next supervisor
 		"adopt.sock":     1,
 		"listener":       1,
 		"memfd proxyd":   1, // counters, limits, health
