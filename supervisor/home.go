@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,17 +35,23 @@ func enter(dir string, e *estate) (*home, error) {
 	}
 	// Whoever ends removes the lock file and perhaps the folder while we are at
 	// it; then what we hold is not what others will find, and we try again.
-	var err error
-	for range 1000 {
-		var again bool
-		if again, err = h.tryEnter(); err == nil {
+	// A supervisor that was killed in an upgrade has a successor on trial, who has
+	// the lock too and is about to notice.
+	for end := time.Now().Add(lockLimit); ; time.Sleep(lockPause) {
+		again, err := h.tryEnter()
+		if err == nil {
 			return h, nil
-		} else if !again {
-			break
+		}
+		if !again || time.Now().After(end) {
+			return nil, err
 		}
 	}
-	return nil, err
 }
+
+const (
+	lockLimit = 3 * time.Second
+	lockPause = 5 * time.Millisecond
+)
 
 // tryEnter says whether it is of use to try again after its error.
 func (h *home) tryEnter() (again bool, err error) {
@@ -74,7 +82,9 @@ func lockAs(f *os.File, path string) (again bool, err error) {
 	fl := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &fl); err != nil {
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return false, fmt.Errorf("already running as pid %s (it holds %s)", readPid(path), path)
+			pid, _ := strconv.Atoi(readPid(path))
+			dead := pid > 0 && syscall.Kill(pid, 0) == syscall.ESRCH
+			return dead, fmt.Errorf("already running as pid %s (it holds %s)", readPid(path), path)
 		}
 		return false, fmt.Errorf("lock %s: %w", path, err)
 	}

@@ -15,8 +15,8 @@ import (
 type descriptors map[string]int
 
 // supervisorHolds is what the supervisor of workers has open, and why.
-func supervisorHolds(workers int) descriptors {
-	return descriptors{
+func supervisorHolds(workers int, upgraded bool) descriptors {
+	holds := descriptors{
 		"/dev/null":      1, // standard input
 		"log":            3, // the log, also as standard output and error
 		"lock":           1,
@@ -32,6 +32,10 @@ func supervisorHolds(workers int) descriptors {
 		"eventfd":        1,
 		"limits of CPUs": 1,
 	}
+	if upgraded {
+		holds["channel"]++ // to the supervisor before it: tableflip keeps what it has passed on
+	}
+	return holds
 }
 
 // workerHolds is what a worker without connections has open, and why.
@@ -66,7 +70,7 @@ func (z *trial) audit(t *testing.T) {
 	}) {
 		t.Errorf("workers: got %+v; want %d that serve and none besides", s.Workers, z.workers)
 	}
-	wanted := map[int]descriptors{s.Pid: supervisorHolds(z.workers)}
+	wanted := map[int]descriptors{s.Pid: supervisorHolds(z.workers, z.upgraded)}
 	for _, w := range s.Workers {
 		wanted[w.Pid] = workerHolds()
 	}

@@ -22,9 +22,10 @@ const edge = 10
 // A trial is a proxy in the background to which things are done under traffic.
 type trial struct {
 	*proxy
-	traffic *traffic
-	watch   *watch
-	configs int // written so far
+	traffic  *traffic
+	watch    *watch
+	configs  int  // written so far
+	upgraded bool // the supervisor is the successor of another
 }
 
 // newTrial starts a proxy and its traffic.
@@ -136,6 +137,7 @@ func (z *trial) upgrade(byCommand bool) {
 			z.t.Errorf("USR2: got no other supervisor and generation within %v", 2*patience)
 		}
 	}
+	z.upgraded = true
 	z.note("upgrade ends")
 }
 
@@ -173,6 +175,7 @@ func (z *trial) killSupervisor(alone time.Duration) {
 	kill(z.t, pid)
 	<-time.After(alone) // the workers serve by themselves
 	z.daemonize()
+	z.upgraded = false
 	z.note("start of supervisor %d", z.status().Pid)
 }
 
