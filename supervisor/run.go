@@ -265,5 +265,6 @@ func workerCount(cfg *config.Config) int {
 	if n := cfg.Supervisor.Workers; n > 0 {
 		return n
 	}
-	return min(runtime.GOMAXPROCS(0), shm.MaxSlots) // knows the limits of our cgroup
+	// It knows the limits of our cgroup. Half of the slots are for the next generation.
+	return min(runtime.GOMAXPROCS(0), shm.MaxSlots/2)
 }

@@ -124,16 +124,16 @@ func step(s state, ev happening) (state, action) {
 		return draining, sendDrain
 	case pair{draining, retired}:
 		return draining, sendDrain // a stop, which is less patient than a new generation
-	case pair{draining, timeout}, pair{stuck, timeout}, pair{stuck, retired}:
-		return dying, kill
-	case pair{greeting, lost}, pair{loading, lost}, pair{opening, lost}, pair{serving, lost},
+	case pair{draining, timeout}, pair{stuck, timeout}, pair{stuck, retired},
+		// A worker that cannot be led any more has most often died already.
+		pair{greeting, lost}, pair{loading, lost}, pair{opening, lost}, pair{serving, lost},
 		pair{staging, lost}, pair{staged, lost}, pair{committing, lost}:
-		return dying, kill // it cannot be led any more; most often it has died already
+		return dying, kill
 	}
-	switch {
-	case ev == exited && s != gone:
+	if ev == exited && s != gone {
 		return gone, bury
-	case ev == hurried && s != gone && s != dying:
+	}
+	if ev == hurried && s != gone && s != dying {
 		return dying, kill
 	}
 	return s, nothing

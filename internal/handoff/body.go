@@ -105,8 +105,8 @@ type CommittedBody struct {
 type BeatBody struct{}
 
 // DrainBody is the body of Drain: idle connections may stay for Soft, and
-// nothing stays after Hard. Zero is at once. The worker accepts what is queued
-// and closes its listeners at once: the supervisor has closed its own.
+// nothing stays after Hard. Zero is at once. The worker accepts what is queued,
+// closes its listeners at once, and then answers with Ack.
 type DrainBody struct {
 	Soft time.Duration `json:"soft"` // nanoseconds
 	Hard time.Duration `json:"hard"` // nanoseconds

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -95,16 +97,14 @@ func (c *Client) Reopen(ctx context.Context) error {
 
 // Stop makes the supervisor drain and stop, and waits until its process is gone.
 func (c *Client) Stop(ctx context.Context) error {
-	// The kernel knows only who made the socket, which may have been another
-	// supervisor. If the process ends meanwhile, and another gets its number, the
-	// call below finds nobody.
-	status, err := c.Status(ctx)
+	pid, err := c.process(ctx)
 	if err != nil {
 		return err
 	}
-	pidfd, err := unix.PidfdOpen(status.Pid, 0)
+	// If it ends meanwhile, and another gets its number, the call finds nobody.
+	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return fmt.Errorf("stop: open process %d: %w", status.Pid, err)
+		return fmt.Errorf("stop: open process %d: %w", pid, err)
 	}
 	defer unix.Close(pidfd)
 	if err := c.call(ctx, http.MethodPost, "/v1/stop", nil); err != nil {
@@ -123,6 +123,33 @@ func (c *Client) Stop(ctx context.Context) error {
 			return fmt.Errorf("stop: it still drains: %w", ctx.Err())
 		}
 	}
+}
+
+// process is the number that the supervisor has here. It knows the one that it has
+// in its own namespace, and the kernel who made the socket, which was another
+// process if there has been an upgrade.
+func (c *Client) process(ctx context.Context) (int, error) {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	nc, err := dial(ctx, c.socket)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	cred, err := peer(nc)
+	if err != nil {
+		return 0, err
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", cred.Pid)) // fails if it is gone
+	for line := range strings.Lines(string(text)) {
+		numbers := strings.Fields(line) // from our namespace down to its own
+		if len(numbers) > 1 && numbers[0] == "NSpid:" && numbers[len(numbers)-1] == strconv.Itoa(status.Pid) {
+			return int(cred.Pid), nil
+		}
+	}
+	return status.Pid, nil
 }
 
 // peer asks the kernel who connected nc.

@@ -132,7 +132,7 @@ func enterProxyd(t *testing.T) contender {
 	return contender{
 		traffic:   z.traffic,
 		reload:    func() { z.configure(); z.command("reload") },
-		upgrade:   func() { z.upgrade(true) },
+		upgrade:   func() { z.command("upgrade") },
 		processes: func() int { return len(processesOf(z.dir)) },
 	}
 }

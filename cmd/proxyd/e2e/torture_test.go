@@ -22,10 +22,9 @@ func TestTorture(t *testing.T) {
 	if length >= time.Minute {
 		traffic = mix{fresh: 500, kept: 500, idle: 20, half: 20, limited: 20, sockets: 50}
 	}
-	// A generation outlives two others and no third, and those take 5 seconds each.
-	traffic.life = 8 * time.Second
+	traffic.life = shortLife
 	z := newTrial(t, traffic)
-	acts := z.acts(t)
+	acts := z.acts()
 	done := make(map[string]int)
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		act := acts[rand.IntN(len(acts))]
@@ -47,8 +46,8 @@ type act struct {
 	do    func()
 }
 
-// acts lists what this proxyd can be put through, the quick more often.
-func (z *trial) acts(t *testing.T) (list []act) {
+// acts lists what can be done to a proxy, the quick more often.
+func (z *trial) acts() (list []act) {
 	add := func(often int, a act) {
 		for range often {
 			list = append(list, a)
@@ -57,27 +56,12 @@ func (z *trial) acts(t *testing.T) (list []act) {
 	add(4, act{name: "HUP", do: z.hup})
 	add(2, act{name: "worker killed", whole: true, do: func() { z.killWorker(rand.IntN(z.workers)) }})
 	add(2, act{name: "supervisor killed", do: func() { z.killSupervisor(rand.N(3 * time.Second)) }})
-	for name, do := range map[string]func(){
-		"roll":    z.roll,
-		"upgrade": func() { z.upgrade(rand.IntN(2) == 0) },
-	} {
-		if z.offers(name) {
-			add(1, act{name: name, do: do})
-		} else {
-			t.Logf("left out: there is no 'proxyd %s'", name)
-		}
-	}
+	add(1, act{name: "roll", do: z.roll})
+	add(1, act{name: "upgrade", do: func() { z.upgrade(rand.IntN(2) == 0) }})
 	return list
 }
 
 // whole reports whether all workers of the generation in force serve.
 func (z *trial) whole() bool {
-	s := z.status()
-	n := 0
-	for _, w := range s.Workers {
-		if w.Generation == s.Generation && w.State == "serving" {
-			n++
-		}
-	}
-	return n == z.workers
+	return len(z.serving(z.status().Generation)) == z.workers
 }

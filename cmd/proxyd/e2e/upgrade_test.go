@@ -338,6 +338,50 @@ func TestASupervisorThatIsKilledInAnUpgrade(t *testing.T) {
 	l.end(t)
 }
 
+// TestAsProcessOne runs the proxy as the first process of a namespace, as in a
+// container: an upgrade leaves it the first, and it takes note of every child.
+func TestAsProcessOne(t *testing.T) {
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs unshare and root")
+	}
+	p := newProxy(t)
+	p.write(site{servers: []string{newOrigin(t, "origin", "", nil, nil).address}})
+	p.install(binary)
+	p.launch(p.command(context.Background(), unshare, "--pid", "--fork", "--kill-child", "--mount-proc", p.path("proxyd"), "-c", p.path("proxy.hcl")))
+	p.awaitLog(`msg=serving`)
+	l := newLoad(t, p.address)
+	l.renew(50)
+	for generation := uint32(2); generation <= 3; generation++ {
+		p.upgrade()
+		p.settled(generation)
+		if s := p.status(); s.Pid != 1 {
+			t.Errorf("process: got %d; want 1", s.Pid)
+		}
+		await(t, "no process but unshare, the first and its workers", func() bool { return len(childrenOf(t, p.cmd.Process.Pid)) == 1+p.workers })
+	}
+	l.awaitMore(t, 20)
+	l.end(t)
+	if out, code := p.run("stop", "--state-dir", p.path("run")); code != 0 {
+		t.Errorf("stop: got exit code %d, %s; want 0", code, out)
+	}
+}
+
+// childrenOf lists the children of a process and theirs, dead ones too.
+func childrenOf(t *testing.T, pid int) (all []int) {
+	t.Helper()
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, name := range tasks {
+		b, _ := os.ReadFile(name)
+		for text := range strings.FieldsSeq(string(b)) {
+			if child, err := strconv.Atoi(text); err == nil {
+				all = append(append(all, child), childrenOf(t, child)...)
+			}
+		}
+	}
+	return all
+}
+
 // A mistake in the file is found before anything is started.
 func TestAnUpgradeWithABadFile(t *testing.T) {
 	p := newProxy(t)

@@ -95,12 +95,6 @@ func (z *trial) command(name string) {
 	}
 }
 
-// offers reports whether proxyd has a command.
-func (p *proxy) offers(command string) bool {
-	help, _ := p.run("--help")
-	return strings.Contains(help, "\n  "+command+" ")
-}
-
 // hup sends HUP after a change of the file.
 func (z *trial) hup() {
 	z.t.Helper()
@@ -145,15 +139,9 @@ func (z *trial) upgrade(byCommand bool) {
 // that its connections are known exactly.
 func (z *trial) killWorker(nth int) {
 	z.t.Helper()
-	var pids []int
-	s := z.status()
-	for _, w := range s.Workers {
-		if w.Generation == s.Generation && w.State == "serving" {
-			pids = append(pids, w.Pid)
-		}
-	}
+	pids := z.serving(z.status().Generation)
 	if len(pids) == 0 {
-		z.t.Errorf("workers: got none that serves: %+v", s.Workers)
+		z.t.Errorf("workers: got none that serves: %+v", z.status().Workers)
 		return
 	}
 	pid := pids[nth%len(pids)]
@@ -179,14 +167,18 @@ func (z *trial) killSupervisor(alone time.Duration) {
 	z.note("start of supervisor %d", z.status().Pid)
 }
 
-// hosts reports whether all workers have the configuration whose origin sees want.
-func (z *trial) hosts(want string) bool {
-	for range 8 {
-		if !strings.Contains(z.get("/hosts").body, want) {
-			return false
+// awaitConfig waits until all workers have the configuration written last.
+func (z *trial) awaitConfig() {
+	z.t.Helper()
+	want := fmt.Sprintf("host=v%d.example", z.configs)
+	await(z.t, want, func() bool {
+		for range 8 {
+			if !strings.Contains(z.get("/config").body, want) {
+				return false
+			}
 		}
-	}
-	return true
+		return true
+	})
 }
 
 // look is status for when there may be no supervisor.
