@@ -9,11 +9,13 @@ BENCHFLAGS ?=
 # How long each benchmark of 'make microbench' and each fuzz target runs.
 BENCHTIME ?= 200ms
 FUZZTIME  ?= 1m
+# How long 'make torture' torments.
+TORTURE   ?= 3m
 
 # What runs off the event loop, where goroutines and processes meet.
 RACE = ./internal/... ./limiter ./lb ./supervisor/...
 
-.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e peers soak clean
+.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e peers soak torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,7 +65,7 @@ fuzz: ## each fuzz target for FUZZTIME (1m), one after another
 	while IFS=: read -r file target; do \
 		package=$$(dirname "$$file") target=$${target#func }; \
 		echo "== $$package $$target for $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package" || exit 1; \
 	done
 
 e2e: ## the end-to-end tests and scripts of cmd/proxyd, long ones too
@@ -78,6 +80,10 @@ peers: ## what 'make e2e' meets if it is there: the WebSocket server ws, by npm
 
 soak: ## five minutes of mixed load, deaths and reloads
 	PROXYD_SOAK=5m $(GO) test -count=1 -v -timeout 15m -run TestSoak ./cmd/proxyd/e2e
+
+torture: ## reloads, upgrades and deaths under load, at length; PEERS=1 for nginx and HAProxy too
+	PROXYD_TORTURE=$(TORTURE) $(if $(PEERS),PROXYD_PEERS=1) $(GO) test -count=1 -v -timeout 60m \
+		-run 'TestNothingIsLost|TestWaiting|TestTorture|TestPeers|TestWhat' ./cmd/proxyd/e2e
 
 clean: ## remove what was built
 	rm -f proxyd

@@ -233,6 +233,7 @@ func (s *supervisor) take(o *orphan) {
 	}
 	if err != nil {
 		s.log.Warn("orphan not taken", "pid", o.hello.Pid, "error", err)
+		r.Close() // nil if there is no pipe
 		o.close()
 		return
 	}
@@ -254,6 +255,7 @@ func (s *supervisor) take(o *orphan) {
 	if leaving != "" || s.stopping {
 		s.apply(worker, retired)
 	}
+	s.hurry(worker)
 }
 
 // noPlaceFor says why an orphan that could go on cannot: when we took over

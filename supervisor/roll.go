@@ -102,12 +102,12 @@ func (s *supervisor) replace(r *reload) {
 	s.generation = r.roll.generation
 	s.sockets.add(r.added)
 	s.enforce(r.number, r.candidate, r.bundle)
+	s.sockets.address(s.config)
 	s.retireOthers(fmt.Sprintf("replaced by generation %d", s.generation))
 }
 
 // retireOthers has all workers go that are not of the generation in force.
 func (s *supervisor) retireOthers(why string) {
-	oldest := s.generation - min(s.generation, maxGenerations-1)
 	for _, w := range s.workers {
 		if w.generation == s.generation {
 			continue
@@ -116,10 +116,16 @@ func (s *supervisor) retireOthers(why string) {
 			w.leaving = why
 			s.apply(w, retired)
 		}
-		if w.generation < oldest && w.state == draining {
-			s.send(w, handoff.Drain, handoff.DrainBody{})
-			w.limit = time.Now().Add(drainGrace)
-		}
+		s.hurry(w)
+	}
+}
+
+// hurry ends what a draining worker has left, if its generation is too old.
+func (s *supervisor) hurry(w *worker) {
+	oldest := s.generation - min(s.generation, maxGenerations-1)
+	if w.generation < oldest && w.state == draining {
+		s.send(w, handoff.Drain, handoff.DrainBody{})
+		w.limit = time.Now().Add(drainGrace)
 	}
 }
 

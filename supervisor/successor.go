@@ -31,6 +31,7 @@ func (s *supervisor) prepareTrial(e *estate, first *candidate) error {
 	if err := s.share(e.segment); err != nil {
 		return &ExitError{codeStart, err}
 	}
+	e.segment.Close()
 	record := s.segment.Decision().Committed()
 	s.number, s.digest, s.generation = record.Config, record.Digest, record.Generation
 	s.newest, s.offered, s.theirs = e.body.Newest, e.body.Offered, e.body.Slots
@@ -41,6 +42,7 @@ func (s *supervisor) prepareTrial(e *estate, first *candidate) error {
 	if err := errors.Join(s.inheritSockets(e.sockets), s.inheritAdmin(e)); err != nil {
 		return &ExitError{codeStart, err}
 	}
+	s.sockets.address(s.config)
 	if err := first.open(); err != nil {
 		return err
 	}
@@ -112,6 +114,7 @@ func (s *supervisor) takeOver() {
 	if s.leaves {
 		return // as soon as the giver knows
 	}
+	giver.Close()
 	s.ready = true
 	s.sockets.own()
 	s.tasks.Go(s.admit)
