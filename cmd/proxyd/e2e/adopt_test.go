@@ -85,6 +85,7 @@ func TestASupervisorThatIsKilled(t *testing.T) {
 // Whenever the supervisor dies in a reload, the next one finds all workers, and
 // brings all of them to one configuration.
 func TestASupervisorThatIsKilledInAReload(t *testing.T) {
+	long(t)
 	rounds := 30
 	if testing.Short() {
 		rounds = 4

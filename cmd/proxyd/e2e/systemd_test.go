@@ -249,6 +249,7 @@ func TestASocketThatSystemdDidNotPass(t *testing.T) {
 // TestAnUpgradeUnderSystemd has the service go on in another process, which the
 // manager is told of by the one that it knows.
 func TestAnUpgradeUnderSystemd(t *testing.T) {
+	long(t)
 	m := newManager(t)
 	p := m.proxy
 	p.write(site{address: []string{"systemd:web"}, servers: []string{newOrigin(t, "origin", "", nil, nil).address}})

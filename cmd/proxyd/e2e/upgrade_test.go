@@ -138,6 +138,7 @@ func TestAnUpgradeInPlace(t *testing.T) {
 
 // TestAnUpgradeOfADaemon upgrades a daemon under load: another process follows it.
 func TestAnUpgradeOfADaemon(t *testing.T) {
+	long(t)
 	p := newProxy(t)
 	p.daemon = true
 	p.write(site{
@@ -192,6 +193,7 @@ func TestAnUpgradeOfADaemon(t *testing.T) {
 
 // Programs that are no good are refused, or taken back, and nobody notices.
 func TestAnUpgradeThatFails(t *testing.T) {
+	long(t)
 	good, err := next()
 	if err != nil {
 		t.Fatal(err)
@@ -313,6 +315,7 @@ func TestAStopInAnUpgrade(t *testing.T) {
 // A supervisor that dies in an upgrade leaves its own workers, and the next one
 // finds them and nothing else.
 func TestASupervisorThatIsKilledInAnUpgrade(t *testing.T) {
+	long(t)
 	rounds := 6
 	if testing.Short() {
 		rounds = 1
@@ -341,6 +344,7 @@ func TestASupervisorThatIsKilledInAnUpgrade(t *testing.T) {
 // TestAsProcessOne runs the proxy as the first process of a namespace, as in a
 // container: an upgrade leaves it the first, and it takes note of every child.
 func TestAsProcessOne(t *testing.T) {
+	long(t)
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || os.Geteuid() != 0 {
 		t.Skip("needs unshare and root")
@@ -403,6 +407,7 @@ func TestAnUpgradeWithABadFile(t *testing.T) {
 // another one already, as between the upgrade of a package and the restart: what
 // takes its place is the program that runs.
 func TestAWorkerThatDiesAfterAnUpgrade(t *testing.T) {
+	long(t)
 	p := newProxy(t)
 	p.write(site{servers: []string{newOrigin(t, "origin", "", nil, nil).address}})
 	program, err := os.ReadFile(binary)
