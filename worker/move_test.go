@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/proxyd/proxyd/internal/handoff"
+	"github.com/proxyd/proxyd/worker/loop"
+	"golang.org/x/sys/unix"
 )
 
 // startHeir runs a second worker on the socket of p, with a channel between the
@@ -113,6 +115,58 @@ func TestConnectionsMove(t *testing.T) {
 			t.Errorf("the heir has %d connections; want %d", got, want)
 		}
 	})
+}
+
+// Thousands move in a moment, and neither loop is held up by it.
+func TestManyConnectionsMove(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	many := int(min(10_000, (limit.Cur-200)/4)) // both ends are here, and twice on the way
+	if testing.Short() {
+		many = min(many, 1000)
+	}
+	rest := upstreamOf(startOrigin(t, answers(okResponse)))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startProxyOn(t, ln, `upstream = "up"`, rest)
+	heir, channel := startHeir(t, p, ln, `upstream = "up"`, rest)
+	for _, w := range []*proxy{p, heir} {
+		w.onLoop(func() { w.maxClients = 2 * many })
+	}
+	heir.onLoop(func() { // it is not to take what p should
+		for _, l := range heir.listeners {
+			l.pause(true)
+		}
+	})
+	all := make([]net.Conn, many)
+	for i := range all {
+		all[i] = p.dial(t)
+		gets(t, all[i], getRequest)
+	}
+	var before [2]loop.Stats
+	p.onLoop(func() { before[0] = p.loop.Stats() })
+	heir.onLoop(func() { before[1] = heir.loop.Stats() })
+	finished := make(chan struct{})
+	began := time.Now()
+	p.onLoop(func() { p.moving = true; p.drain(func() { close(finished) }) })
+	p.moveTo([]*handoff.Conn{channel})
+	<-finished
+	awaitLoop(t, heir, "all", func() bool { return heir.clients == many })
+	t.Logf("%d connections moved in %v", many, time.Since(began).Round(time.Millisecond))
+	for i, w := range []*proxy{p, heir} {
+		w.onLoop(func() {
+			if n := w.loop.Stats().Stalls - before[i].Stalls; n > 0 {
+				t.Logf("worker %d: %d turns longer than %v, the longest %v", i, n, loop.StallAfter, w.loop.Stats().Longest)
+			}
+		})
+	}
+	for i := 0; i < many; i += 97 {
+		gets(t, all[i], getRequest)
+	}
 }
 
 // An heir that dies before it is told that connections are its own leaves them

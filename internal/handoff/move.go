@@ -15,10 +15,10 @@ import "net/netip"
 // other, if it is there, is the one.
 
 // MaxMoves is how many connections one Offer holds at most.
-const MaxMoves = 64
+const MaxMoves = MaxFiles
 
 // MaxMoveBytes bounds what the connections of one Offer have received, together.
-const MaxMoveBytes = 32 << 10
+const MaxMoveBytes = 24 << 10
 
 // HeirBody is the body of Heir.
 type HeirBody struct{}
