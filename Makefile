@@ -69,7 +69,7 @@ fuzz: ## each fuzz target for FUZZTIME (1m), one after another
 	done
 
 e2e: ## the end-to-end tests and scripts of cmd/proxyd, long ones too
-	$(GO) test -count=1 ./cmd/proxyd/...
+	$(GO) test -count=1 -timeout 18m ./cmd/proxyd/...
 
 peers: ## what 'make e2e' meets if it is there: the WebSocket server ws, by npm
 	@if command -v npm >/dev/null; then \
