@@ -255,7 +255,9 @@ func (s *supervisor) take(o *orphan) {
 	if leaving != "" || s.stopping {
 		s.apply(worker, retired)
 	}
-	s.hurry(worker)
+	for _, w := range s.workers {
+		s.hurry(w) // it may be that now there is one generation too many
+	}
 }
 
 // noPlaceFor says why an orphan that could go on cannot: when we took over

@@ -96,10 +96,12 @@ func lockAs(f *os.File, path string) (again bool, err error) {
 
 // sign puts our number into the lock file.
 func sign(f *os.File, path string) error {
-	if err := f.Truncate(0); err != nil {
-		return fmt.Errorf("lock %s: %w", path, err)
+	text := strconv.Itoa(os.Getpid()) + "\n"
+	_, err := f.WriteAt([]byte(text), 0)
+	if err == nil {
+		err = f.Truncate(int64(len(text))) // not before: a full disk may take no more than there was
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	if err != nil {
 		return fmt.Errorf("lock %s: %w", path, err)
 	}
 	return nil

@@ -120,10 +120,16 @@ func (s *supervisor) retireOthers(why string) {
 	}
 }
 
-// hurry ends what a draining worker has left, if its generation is too old.
+// hurry ends what a draining worker has left, if as many newer generations live as
+// may. Numbers do not tell: those of rolls that failed are missing.
 func (s *supervisor) hurry(w *worker) {
-	oldest := s.generation - min(s.generation, maxGenerations-1)
-	if w.generation < oldest && w.state == draining {
+	newer := make(map[uint32]bool)
+	for _, other := range s.workers {
+		if other.generation > w.generation {
+			newer[other.generation] = true
+		}
+	}
+	if len(newer) >= maxGenerations && w.state == draining {
 		s.send(w, handoff.Drain, handoff.DrainBody{})
 		w.limit = time.Now().Add(drainGrace)
 	}

@@ -98,8 +98,7 @@ func (s *supervisor) takeOver() {
 		return
 	}
 	if !s.leaves {
-		err := errors.Join(sign(s.home.lock, s.home.path), writePid(s.own.PIDFile))
-		if err != nil {
+		if err := s.sign(); err != nil {
 			s.refuseReload(refusal{codeStart, err.Error()})
 			return
 		}

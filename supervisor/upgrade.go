@@ -281,8 +281,8 @@ func (s *supervisor) failUpgrade(why refusal) {
 	s.upgrade = nil
 	s.segment.Decision().Commit(s.record())
 	if u.asked && !s.stopping {
-		if err := writePid(s.own.PIDFile); err != nil {
-			s.log.Error("PID file", "error", err)
+		if err := s.sign(); err != nil {
+			s.log.Error("our number", "error", err)
 		}
 	}
 	brief, _, _ := strings.Cut(why.text, "\n")
@@ -290,6 +290,11 @@ func (s *supervisor) failUpgrade(why refusal) {
 	for _, w := range u.waiters {
 		w <- result{Code: why.code, Config: s.number, Text: why.text}
 	}
+}
+
+// sign puts our number into the lock and the PID file, after another supervisor's.
+func (s *supervisor) sign() error {
+	return errors.Join(sign(s.home.lock, s.home.path), writePid(s.own.PIDFile))
 }
 
 // record is what is in force.
