@@ -87,8 +87,8 @@ func TestASupervisorThatIsKilled(t *testing.T) {
 func TestASupervisorThatIsKilledInAReload(t *testing.T) {
 	long(t)
 	rounds := 30
-	if testing.Short() {
-		rounds = 4
+	if tortured() {
+		rounds = 200
 	}
 	p := newProxy(t)
 	origin := newOrigin(t, "origin", "", nil, nil).address

@@ -316,9 +316,10 @@ func TestAStopInAnUpgrade(t *testing.T) {
 // finds them and nothing else.
 func TestASupervisorThatIsKilledInAnUpgrade(t *testing.T) {
 	long(t)
-	rounds := 6
-	if testing.Short() {
-		rounds = 1
+	const moments = 6
+	rounds := moments
+	if tortured() {
+		rounds = 4 * moments
 	}
 	p := newProxy(t)
 	p.write(site{servers: []string{newOrigin(t, "origin", "", nil, nil).address}})
@@ -329,7 +330,7 @@ func TestASupervisorThatIsKilledInAnUpgrade(t *testing.T) {
 	l.renew(50)
 	for round := range rounds {
 		p.signal(syscall.SIGUSR2)
-		<-time.After(time.Duration(round) * 2200 * time.Millisecond)
+		<-time.After(time.Duration(round%moments) * 2200 * time.Millisecond)
 		p.killSupervisor()
 		before := p.logged(`msg=serving`)
 		p.launch(p.command(context.Background(), p.path("proxyd"), "-c", p.path("proxy.hcl")))
