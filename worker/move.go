@@ -81,10 +81,13 @@ func (w *worker) uproot() []*uprooted {
 	for _, l := range w.listeners {
 		for _, idle := range []*loop.Idle{l.fresh, l.idle} {
 			idle.Each(func(p loop.Parked) bool {
+				if len(batch) == handoff.MaxMoves {
+					return false
+				}
 				if c := p.(*client); !c.rooted && c.tls == nil {
 					batch = append(batch, &uprooted{c: c, move: c.move(), fd: c.Release()})
 				}
-				return len(batch) < handoff.MaxMoves
+				return true
 			})
 		}
 	}

@@ -54,7 +54,7 @@ func gets(t *testing.T, c net.Conn, raw string) {
 // have sent half a head, or that are in the middle of a request move to another
 // worker and go on there as if nothing had been.
 func TestConnectionsMove(t *testing.T) {
-	const each = 100
+	const each = handoff.MaxMoves + 50
 	release := make(chan struct{})
 	rest := upstreamOf(startOrigin(t, reads(func(req *http.Request, body string) string {
 		if req.URL.Path == "/slow" {
