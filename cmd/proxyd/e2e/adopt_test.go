@@ -28,7 +28,10 @@ func TestASupervisorThatIsKilled(t *testing.T) {
 	const limit = 100
 	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
 	alone := 5 * time.Second
-	if testing.Short() {
+	switch {
+	case tortured():
+		alone = 30 * time.Second
+	case testing.Short():
 		alone = time.Second
 	}
 	p := newProxy(t)
