@@ -11,6 +11,7 @@ import (
 const (
 	acceptBatch = 8                      // connections taken per event, so that sibling workers get theirs
 	acceptPause = 100 * time.Millisecond // after an error of the process, not of a connection
+	acceptTurn  = 10 * time.Millisecond  // for which the same process is the first to be woken
 )
 
 // A Listener takes connections from a listening socket that other processes
@@ -20,6 +21,7 @@ type Listener struct {
 	fd     int32
 	handle func(fd int, peer netip.AddrPort)
 	active bool
+	queued int64 // loop time since which it has its place among the processes that wait
 	retry  timer
 }
 
@@ -27,7 +29,10 @@ type Listener struct {
 // handle is called on the loop for each with a non-blocking descriptor, which
 // it owns; peer is the zero AddrPort for unix sockets.
 //
-// EPOLLEXCLUSIVE: an incoming connection wakes one waiting process, not all.
+// EPOLLEXCLUSIVE: an incoming connection wakes one waiting process, not all. The
+// kernel asks them in the order in which they came and would always find the same
+// one ready under little load, so who was first takes another place every now and
+// then.
 func (l *Loop) Listen(fd int, handle func(fd int, peer netip.AddrPort)) (*Listener, error) {
 	s := &Listener{loop: l, fd: int32(fd), handle: handle}
 	s.retry.due = func(int64) { _ = s.Resume() } // it tries again by itself
@@ -61,7 +66,7 @@ func (s *Listener) Resume() error {
 		s.pauseFor(acceptPause)
 		return &OpError{"epoll_ctl", err}
 	}
-	s.active = true
+	s.active, s.queued = true, s.loop.now
 	return nil
 }
 
@@ -86,10 +91,11 @@ func (s *Listener) Close() {
 // accept takes a batch. A full queue makes the next turn come at once, since
 // listening sockets are level-triggered.
 func (s *Listener) accept() {
-	for range acceptBatch {
-		if !s.active || !s.take() { // handle may have paused it
-			return
-		}
+	for n := 0; n < acceptBatch && s.active && s.take(); n++ { // handle may have paused it
+	}
+	if s.active && s.loop.now-s.queued >= int64(acceptTurn) {
+		s.Pause()
+		_ = s.Resume() // it tries again by itself
 	}
 }
 

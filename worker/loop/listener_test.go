@@ -387,3 +387,30 @@ func TestTwoLoopsShareAListener(t *testing.T) {
 		t.Errorf("failed exchanges: got %d of 320; want 0", n)
 	}
 }
+
+// Under little load, too, both loops get connections.
+func TestLoopsTakeTurns(t *testing.T) {
+	s := listen(t, "tcp", "127.0.0.1:0")
+	loops := []*Loop{start(t), start(t)}
+	var counts []*int
+	for _, l := range loops {
+		_, n := counting(t, l, s)
+		counts = append(counts, n)
+	}
+	const most = 200
+	got := make([]int, len(loops))
+	for i := 0; i < most && (got[0] < 5 || got[1] < 5); i++ {
+		c := dial(t, s.Addr())
+		if _, err := io.Copy(io.Discard, c); err != nil { // until it was taken, and closed
+			t.Fatal(err)
+		}
+		c.Close()
+		<-time.After(acceptTurn)
+		for k, l := range loops {
+			on(t, l, func() { got[k] = *counts[k] })
+		}
+	}
+	if got[0] < 5 || got[1] < 5 {
+		t.Errorf("connections taken by each of two loops: got %d; want at least 5 of %d each", got, most)
+	}
+}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -84,4 +85,37 @@ func TestAReloadWithMoreWorkers(t *testing.T) {
 	await(t, "three workers of generation 2", func() bool { return len(p.serving(2)) == 3 })
 	await(t, "the end of those before", func() bool { return len(p.status().Workers) == 3 })
 	p.get("/").want(t, http.StatusOK)
+}
+
+// A generation that answers with errors, which the one before does not, does not
+// replace it: its first worker is the only one that ever serves.
+func TestARollToWorkersThatFail(t *testing.T) {
+	long(t)
+	p := newProxy(t)
+	good := site{servers: []string{newOrigin(t, "origin", "", nil, nil).address}}
+	p.write(good)
+	p.start()
+	before := p.pids()
+	l := newLoad(t, p.address)
+	l.check = func(a *answer) error {
+		if a.status == http.StatusBadGateway {
+			return nil // of the first worker of the new generation
+		}
+		return a.ok()
+	}
+	l.renew(200)
+	l.awaitMore(t, 20)
+
+	p.workers = 3
+	p.write(site{servers: []string{freeAddress(t)}})
+	out, code := p.run("reload", "-c", p.path("proxy.hcl"))
+	if code != 3 || !regexp.MustCompile(`answered \d+ of \d+ requests with 5xx`).MatchString(out) {
+		t.Errorf("reload: got exit code %d, %s; want 3 and the share of 5xx", code, out)
+	}
+	await(t, "the workers of before alone", func() bool { return slices.Equal(p.pids(), before) })
+	for range 50 {
+		p.get("/").want(t, http.StatusOK)
+	}
+	l.end(t)
+	t.Logf("%s", out)
 }
