@@ -13,7 +13,7 @@ FUZZTIME  ?= 1m
 TORTURE   ?= 3m
 
 # What runs off the event loop, where goroutines and processes meet.
-RACE = ./internal/... ./limiter ./lb ./supervisor/...
+RACE = ./internal/... ./limiter ./lb/... ./supervisor/...
 
 .PHONY: help run build install test check lint race smoke bench microbench fuzz e2e peers soak torture clean
 .DEFAULT_GOAL := help

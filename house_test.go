@@ -26,6 +26,7 @@ var modules = []string{
 	"github.com/zclconf/go-cty",
 	"github.com/zeebo/xxh3",
 	"go.uber.org/goleak",
+	"golang.org/x/net",
 	"golang.org/x/sys",
 }
 

@@ -1,11 +1,9 @@
 package lb
 
 import (
-	"context"
-	"errors"
-	"os"
-	"syscall"
 	"time"
+
+	"github.com/proxyd/proxyd/lb/reason"
 )
 
 // A State is what is known about a server.
@@ -44,25 +42,31 @@ const (
 	changedShift = reasonShift + 14
 
 	maxStreak = 1<<8 - 1
-	maxReason = 1<<14 - 1
 )
 
-func pack(s State, streak int, r reason, changed int64) health {
+const passed reason.Code = 0
+
+func pack(s State, streak int, r reason.Code, changed int64) health {
 	ms := uint64(changed / int64(time.Millisecond))
 	return health(ms<<changedShift | uint64(r)<<reasonShift | uint64(streak)<<streakShift | uint64(s))
 }
 
-func (h health) state() State   { return State(h & 3) }
-func (h health) streak() int    { return int(h >> streakShift & maxStreak) }
-func (h health) reason() reason { return reason(h >> reasonShift & maxReason) }
+func (h health) state() State        { return State(h & 3) }
+func (h health) streak() int         { return int(h >> streakShift & maxStreak) }
+func (h health) reason() reason.Code { return reason.Code(h>>reasonShift) & reason.Max }
 
 // changed returns when the state last changed, on the clock of shm.Now.
 func (h health) changed() int64 { return int64(h>>changedShift) * int64(time.Millisecond) }
 
+// presumed is the health of a server that is taken to be up before it was ever
+// probed. It is one failure away from down, for its first probe decides alone,
+// too.
+func presumed(now int64, fall int) health { return pack(Up, fall-1, passed, now) }
+
 // next returns the health after a probe that ended with r. The first probe of
 // a server decides alone; after that it takes rise passes in a row to be up, fall
 // failures in a row to be down.
-func (h health) next(r reason, now int64, rise, fall int) health {
+func (h health) next(r reason.Code, now int64, rise, fall int) health {
 	result, need := Up, rise
 	if r != passed {
 		result, need = Down, fall
@@ -76,36 +80,4 @@ func (h health) next(r reason, now int64, rise, fall int) health {
 		return pack(result, 0, r, now)
 	}
 	return pack(h.state(), h.streak()+1, h.reason(), h.changed())
-}
-
-// reason is why a probe failed, as far as a few bits hold it: an errno as it
-// is, or one of the values below.
-type reason uint16
-
-const (
-	passed reason = 0
-	failed reason = maxReason // anything that is no errno; the log has its text
-)
-
-func reasonOf(err error) reason {
-	var errno syscall.Errno
-	switch {
-	case err == nil:
-		return passed
-	case errors.As(err, &errno) && errno > 0 && errno < maxReason:
-		return reason(errno)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return reason(syscall.ETIMEDOUT)
-	}
-	return failed
-}
-
-func (r reason) String() string {
-	switch r {
-	case passed:
-		return ""
-	case failed:
-		return "probe failed"
-	}
-	return syscall.Errno(r).Error()
 }

@@ -1,21 +1,19 @@
 package lb
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"os"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyd/proxyd/lb/reason"
 )
 
 func TestHealthWordHoldsAll(t *testing.T) {
 	const years = 30 * 365 * 24 * time.Hour
 	for _, h := range []health{
 		pack(Unknown, 0, passed, 0),
-		pack(Down, maxStreak, failed, int64(years)),
-		pack(Up, 7, reason(syscall.ECONNREFUSED), int64(time.Millisecond)),
+		pack(Down, maxStreak, reason.Max, int64(years)),
+		pack(Up, 7, reason.Of(syscall.ECONNREFUSED), int64(time.Millisecond)),
 	} {
 		if got := pack(h.state(), h.streak(), h.reason(), h.changed()); got != h {
 			t.Errorf("unpacked and packed: got %x; want %x", got, h)
@@ -47,7 +45,7 @@ func TestHealthNext(t *testing.T) {
 			now := int64(i+1) * int64(time.Second)
 			r := passed
 			if result == '-' {
-				r = reason(syscall.ECONNREFUSED)
+				r = reason.Of(syscall.ECONNREFUSED)
 			}
 			before := h.state()
 			h = h.next(r, now, c.rise, c.fall)
@@ -71,29 +69,26 @@ func TestHealthStreakNeverOverflows(t *testing.T) {
 	h := pack(Up, 0, passed, 0)
 	n := 0
 	for ; h.state() == Up && n < 1000; n++ {
-		h = h.next(failed, 0, check.Rise, check.Fall)
+		h = h.next(reason.Failed, 0, check.Rise, check.Fall)
 	}
-	if n != maxStreak || h.reason() != failed {
-		t.Errorf("down after %d failures for %q; want %d for %q", n, h.reason(), maxStreak, failed)
+	if n != maxStreak || h.reason() != reason.Failed {
+		t.Errorf("down after %d failures for %q; want %d for %q", n, h.reason(), maxStreak, reason.Failed)
 	}
 }
 
-func TestReason(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want string
-	}{
-		{nil, ""},
-		{syscall.ECONNREFUSED, "connection refused"},
-		{fmt.Errorf("connect: %w", syscall.EHOSTUNREACH), "no route to host"},
-		{context.DeadlineExceeded, "connection timed out"},
-		{fmt.Errorf("read: %w", os.ErrDeadlineExceeded), "connection timed out"},
-		{errors.New("status 500"), "probe failed"},
-		{syscall.Errno(maxReason + 1), "probe failed"},
-		{syscall.Errno(0), "probe failed"},
-	} {
-		if got := reasonOf(c.err).String(); got != c.want {
-			t.Errorf("%v: got %q; want %q", c.err, got, c.want)
+// A server presumed to be up is found down by its first probe, whatever fall is;
+// after a pass it is as any other.
+func TestPresumedHealth(t *testing.T) {
+	for _, fall := range []int{1, 3, maxStreak} {
+		h := presumed(int64(time.Hour), fall)
+		if h == 0 || h.state() != Up || h.changed() != int64(time.Hour) {
+			t.Errorf("fall %d: got %v since %d; want up since an hour", fall, h.state(), h.changed())
+		}
+		if got := h.next(reason.HTTP(503), int64(2*time.Hour), 1, fall); got.state() != Down || got.reason() != reason.HTTP(503) {
+			t.Errorf("fall %d: after a failure %v for %v; want down for HTTP status 503", fall, got.state(), got.reason())
+		}
+		if got := h.next(passed, int64(2*time.Hour), 1, fall); got != pack(Up, 0, passed, int64(time.Hour)) {
+			t.Errorf("fall %d: after a pass %v with streak %d; want up, no streak", fall, got.state(), got.streak())
 		}
 	}
 }

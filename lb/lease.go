@@ -3,9 +3,12 @@ package lb
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/proxyd/proxyd/internal/shm"
 )
 
-// lease is the word that says which worker probes a server, and until when:
+// lease is the word that says which worker does something, such as probing a
+// server, and until when:
 //
 //	slot+1 8 | expiry, µs 56
 //
@@ -26,8 +29,14 @@ func (l lease) expiry() int64 {
 	return int64(l&(1<<expiryBits-1)) * int64(time.Microsecond)
 }
 
-// hold takes the lease in word for slot if it is free or expired, renews it if
-// slot has it, and reports whether slot has it now. It lasts for term.
+// Hold takes the lease in word for the worker in slot if it is free or has
+// expired, renews it if that worker has it, and reports whether it has it now. It
+// lasts for term: call it a few times in each. It is for whatever one worker at a
+// time is to do; a zero word is free, and nobody else may write to it.
+func Hold(word *atomic.Uint64, slot int, term time.Duration) bool {
+	return hold(word, slot, shm.Now(), term)
+}
+
 func hold(word *atomic.Uint64, slot int, now int64, term time.Duration) bool {
 	old := lease(word.Load())
 	left := time.Duration(old.expiry() - now)

@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(workerEnv) != "" {
 		os.Exit(workerMain())
 	}
+	if os.Getenv(pickerEnv) != "" {
+		os.Exit(pickerMain())
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -36,15 +39,31 @@ func newSegment(t testing.TB) *shm.Segment {
 
 func newPool(t testing.TB, seg *shm.Segment, checked bool, servers ...Spec) *Pool {
 	t.Helper()
-	p, err := NewPool(seg, "one", servers, checked)
+	p, err := NewPool(seg, Settings{Name: "one", Checked: checked}, servers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
+// settledPool returns a pool whose servers are up.
+func settledPool(t testing.TB, seg *shm.Segment, s Settings, servers ...Spec) *Pool {
+	t.Helper()
+	p, err := NewPool(seg, s, servers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range p.Servers() {
+		set(s, Up)
+	}
+	return p
+}
+
 // set makes s what a prober would have found it.
-func set(s *Server, state State) { s.cell.Health.Store(uint64(pack(state, 0, passed, shm.Now()))) }
+func set(s *Server, state State) {
+	s.cell.Health.Store(uint64(pack(state, 0, passed, shm.Now())))
+	s.tell()
+}
 
 // bubble runs f with a clock that stands still while anything is at work. Such
 // a clock starts in the year 2000, long before this machine: f starts later, for

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/lb/reason"
 )
 
 // A Check says how the servers of a pool are probed.
@@ -19,9 +21,14 @@ type Check struct {
 	Rise     int           // passes in a row until a server is up: 1 to 255, what is less counts as 1
 	Fall     int           // failures in a row until it is down: likewise
 
+	// Initial is what a server is before its first probe has ended. Unknown, the
+	// zero value: used only while none is up. Up: used as the others are. Either
+	// way that probe alone decides; and what the segment knows comes before it.
+	Initial State
+
 	// Probe reports what is wrong with the server at address, nil if nothing is.
-	// It runs on a goroutine of its own and must return once ctx is done. Nil:
-	// ProbeTCP.
+	// It runs on a goroutine of its own and must return once ctx is done. What
+	// reason.Of finds in the error, all workers are told. Required.
 	Probe func(ctx context.Context, address string) error
 }
 
@@ -35,22 +42,21 @@ func (c *Check) setDefaults() {
 	}
 	c.Rise = min(max(c.Rise, 1), maxStreak)
 	c.Fall = min(max(c.Fall, 1), maxStreak)
-	if c.Probe == nil {
-		c.Probe = ProbeTCP
-	}
 }
 
 // A Prober makes the health checks of one pool in one worker, of those servers
-// whose lease the worker holds.
+// whose lease the worker holds. It follows the pool's servers as they change.
 //
 // When a server is probed next is in the shared segment, not here. A prober
 // claims a probe by moving that time one interval on, by compare-and-swap: so a
 // prober that is replaced by a reload, or overlaps with the one it replaces,
-// makes no probe twice and none early.
+// makes no probe twice and none early; nor does a worker that was stopped, and
+// goes on believing in a lease that another has taken over.
 //
-// The lease lasts 3/2 intervals and is renewed when an eighth of that is gone,
-// by turns at most an eighth of an interval apart: a holder that dies is replaced
-// within two intervals, one that stalls for one interval keeps its lease.
+// The lease lasts half an interval and is renewed when an eighth of that is
+// gone. At worst its holder dies with a lease just renewed and a probe just due,
+// 1.1 intervals after the last one: 0.5 later the lease is free, 0.125 later the
+// others have seen it. No server waits two intervals for its next probe.
 type Prober struct {
 	pool    *Pool
 	check   Check
@@ -60,11 +66,12 @@ type Prober struct {
 	probes  sync.WaitGroup
 }
 
-// A target is a server as one prober sees it.
+// A target is a server as one prober sees it. While a probe is under way, it
+// belongs to that probe's goroutine.
 type target struct {
 	*Server
-	started int64       // of the latest probe by this prober; 0: none
-	busy    atomic.Bool // that probe has not ended
+	busy    atomic.Bool // a probe by this prober has not ended
+	started int64       // the latest probe by this prober; 0: none
 }
 
 // NewProber returns a prober of p for the worker in slot. Changes of state are
@@ -72,9 +79,7 @@ type target struct {
 func NewProber(p *Pool, check Check, slot int, log *slog.Logger) *Prober {
 	check.setDefaults()
 	pr := &Prober{pool: p, check: check, slot: slot, log: log}
-	for _, s := range p.servers {
-		pr.targets = append(pr.targets, &target{Server: s})
-	}
+	pr.follow(shm.Now()) // now, so that no pick comes before Check.Initial
 	return pr
 }
 
@@ -102,47 +107,94 @@ func (p *Prober) Run(ctx context.Context) {
 	}
 }
 
-// turn takes and renews leases, appends the targets to probe now to due, and
-// says when to come again. Coming again soon is how a prober hears of a lease
-// that expired and of Server.Failed in another worker, without a descriptor
-// between the workers; it costs a few loads per server.
-func (p *Prober) turn(now int64, due []*target) ([]*target, time.Duration) {
-	wait := min(p.check.Interval/8, 250*time.Millisecond)
+// follow makes the servers of the pool the targets. A server that stays keeps
+// its target, and with it the probe that may be under way.
+func (p *Prober) follow(now int64) {
+	servers := p.pool.Servers()
+	if slices.EqualFunc(p.targets, servers, func(t *target, s *Server) bool { return t.Server == s }) {
+		return
+	}
+	known := make(map[*Server]*target, len(p.targets))
 	for _, t := range p.targets {
-		if !hold(&t.cell.Lease, p.slot, now, p.term()) {
+		known[t.Server] = t
+	}
+	targets := make([]*target, len(servers))
+	for i, s := range servers {
+		targets[i] = known[s]
+		if targets[i] != nil {
+			continue
+		}
+		targets[i] = &target{Server: s}
+		if p.check.Initial == Up {
+			p.presume(s, now)
+		}
+	}
+	p.targets = targets
+}
+
+// presume makes s up if nothing is known of it.
+func (p *Prober) presume(s *Server, now int64) {
+	if s.cell.Health.CompareAndSwap(0, uint64(presumed(now, p.check.Fall))) {
+		s.tell()
+	}
+}
+
+// turn takes and renews leases, appends the targets to probe now to due, and
+// says when to come again: when the next probe is due, but soon in any case. That
+// is how a prober hears of a lease that expired and of Server.Failed in another
+// worker, without a descriptor between the workers; it costs a few loads per
+// server.
+func (p *Prober) turn(now int64, due []*target) ([]*target, time.Duration) {
+	p.follow(now)
+	wait := min(p.check.Interval/8, 250*time.Millisecond)
+	least := min(p.check.Interval/64, 5*time.Millisecond) // between turns, of however many servers
+	for _, t := range p.targets {
+		if t.disabled() || !hold(&t.cell.Lease, p.slot, now, p.term()) {
 			continue
 		}
 		wait = min(wait, 50*time.Millisecond)
-		if p.claim(t, now) {
-			due = append(due, t)
+		if t.busy.Load() {
+			continue
 		}
+		if left := p.left(t, now); left > 0 {
+			wait = min(wait, max(left, least))
+			continue
+		}
+		t.busy.Store(true)
+		due = append(due, t)
 	}
 	return due, wait
 }
 
-func (p *Prober) term() time.Duration { return p.check.Interval * 3 / 2 }
+func (p *Prober) term() time.Duration { return p.check.Interval / 2 }
 
 // gap is the least time between the starts of two probes of a server, however
 // often Server.Failed asks for one.
 func (p *Prober) gap() time.Duration { return min(p.check.Interval/4, 250*time.Millisecond) }
 
-// claim reports whether t is to be probed now, and if so sets its next probe.
-func (p *Prober) claim(t *target, now int64) bool {
+// left returns how long it is until the next probe of t.
+func (p *Prober) left(t *target, now int64) time.Duration {
 	due := t.cell.Due.Load()
 	left := time.Duration(int64(due) - now)
 	if latest := p.check.Interval + p.check.Interval/10; left > latest {
 		// Set by a configuration with a longer interval.
-		t.cell.Due.CompareAndSwap(due, uint64(now+p.jittered()))
-		return false
+		left = time.Duration(p.jittered())
+		t.cell.Due.CompareAndSwap(due, uint64(now+int64(left)))
 	}
-	if left > 0 || t.busy.Load() || t.started != 0 && now-t.started < int64(p.gap()) {
-		return false
+	if t.started == 0 {
+		return left
 	}
-	if !t.cell.Due.CompareAndSwap(due, uint64(now+p.jittered())) {
+	return max(left, p.gap()-time.Duration(now-t.started))
+}
+
+// claim reports whether the probe of t that is due is this prober's to make, and
+// if so sets the next one.
+func (p *Prober) claim(t *target, now int64) bool {
+	due := t.cell.Due.Load()
+	if int64(due) > now || !t.cell.Due.CompareAndSwap(due, uint64(now+p.jittered())) {
 		return false
 	}
 	t.started = now
-	t.busy.Store(true)
 	return true
 }
 
@@ -153,26 +205,33 @@ func (p *Prober) jittered() int64 {
 	return int64(p.check.Interval) - tenth + rand.Int64N(2*tenth+1)
 }
 
+// probe claims and makes one probe. The claim comes last before the connect: who
+// is killed between the two takes a probe with him.
 func (p *Prober) probe(ctx context.Context, t *target) {
 	defer t.busy.Store(false)
 	ctx, cancel := context.WithTimeout(ctx, p.check.Timeout)
 	defer cancel()
+	if !p.claim(t, shm.Now()) {
+		return
+	}
 	err := p.check.Probe(ctx, t.Address)
 	p.settle(t, shm.Now(), err)
 }
 
 // settle records the end of a probe and logs what it changed.
 func (p *Prober) settle(t *target, now int64, err error) {
-	if lease(t.cell.Lease.Load()).slot() != p.slot {
-		return // we stalled so long that another has taken over: it knows better
+	late := time.Duration(now-t.started) > p.check.Timeout+p.term()
+	if late && lease(t.cell.Lease.Load()).slot() != p.slot {
+		return // we stood still so long that another has taken over: it knows better
 	}
 	for {
 		old := health(t.cell.Health.Load())
-		h := old.next(reasonOf(err), now, p.check.Rise, p.check.Fall)
+		h := old.next(reason.Of(err), now, p.check.Rise, p.check.Fall)
 		if h != old && !t.cell.Health.CompareAndSwap(uint64(old), uint64(h)) {
 			continue
 		}
 		if h.state() != old.state() {
+			t.tell()
 			p.announce(t, h.state(), err)
 		}
 		return
@@ -180,7 +239,7 @@ func (p *Prober) settle(t *target, now int64, err error) {
 }
 
 func (p *Prober) announce(t *target, s State, err error) {
-	text := fmt.Sprintf("upstream %s: server %s is %v", p.pool.name, t.Address, s)
+	text := fmt.Sprintf("upstream %s: server %s is %v", p.pool.Name, t.Address, s)
 	if s == Down {
 		p.log.Warn(text + ": " + err.Error())
 		return

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/shm"
@@ -11,18 +12,62 @@ import (
 // without a health check is tried again soon.
 const avoidance = time.Second
 
-// A Server is one server of a Pool. Its exported fields never change.
+// nowhere is the place of a server that has left its pool.
+const nowhere = -1
+
+// A Server is one server of a Pool.
 type Server struct {
-	Address string // "ip:port" or "unix:/path"
-	Weight  int    // at least 1
+	Address string // "ip:port" or "unix:/path"; never changes
 
-	cell    *shm.Server // what all workers know about it
-	checked bool        // a prober decides whether it is up
+	pool *Pool
+	cell *shm.Server          // what all workers know about it
+	row  int                  // of it in flights
+	name uint64               // hash of Address
+	spec atomic.Pointer[Spec] // see Pool.Replace
 
-	// Of the loop alone: see Pool.Pick.
+	// Of the loop alone.
+	place   int // in Pool.servers; nowhere: it has left
 	rank    rank
-	current int
-	sharing bool // it was among those that Pick chose from
+	sharing bool // it has a part in Pool.share
+	seen    look // what rank was made from
+	latency latency
+	weighed int // its weight in force when share was made last
+}
+
+// An Outcome is how a request to a server ended.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Abandoned Outcome = iota // says nothing of the server: the client left, a kept connection was stale
+	Succeeded                // the server answered
+	Errored                  // connect, reset, time-out, nonsense, or a status of 500 and more
+)
+
+// Done says that a request for which s was picked has ended, and how, and that it
+// took so long until the head of the response; 0: unknown. It reports whether this
+// ejected s. Only the loop may call it; s may have left its pool.
+func (s *Server) Done(o Outcome, took time.Duration) (ejected bool) {
+	s.pool.left(s)
+	if s.pool.Policy == EWMA && took > 0 {
+		s.latency.observe(o, took, shm.Now())
+	}
+	if s.pool.Eject.Errors > 0 {
+		return s.note(o)
+	}
+	return false
+}
+
+// left is the reverse of enter.
+func (p *Pool) left(s *Server) {
+	if s.place != nowhere {
+		if p.loads[s.place] == 0 {
+			panic("bug: more requests to " + s.Address + " ended than began")
+		}
+		p.loads[s.place]--
+	}
+	p.load--
+	p.flights.leave(s.row)
 }
 
 // Failed reports that a connect to s failed. All workers pass s over for a
@@ -31,8 +76,10 @@ type Server struct {
 func (s *Server) Failed() { s.failed(shm.Now()) }
 
 func (s *Server) failed(now int64) {
-	s.cell.Avoid.Store(uint64(now + int64(avoidance)))
-	if !s.checked || health(s.cell.Health.Load()).state() == Down {
+	if before := s.cell.Avoid.Swap(uint64(now + int64(avoidance))); int64(before) <= now {
+		s.tell()
+	}
+	if !s.pool.Checked || health(s.cell.Health.Load()).state() == Down {
 		return // a server that is down goes on being probed at its interval
 	}
 	if due := s.cell.Due.Load(); int64(due) > now {
@@ -41,6 +88,10 @@ func (s *Server) failed(now int64) {
 	}
 }
 
+// tell has all workers look at the servers of the upstream again at their next
+// pick. Whoever changes what is known of s tells it, after the change.
+func (s *Server) tell() { s.pool.changes.Add(1) }
+
 // Up reports whether s is known to be up. It may be called from any goroutine.
 func (s *Server) Up() bool { return s.state() == Up }
 
@@ -48,7 +99,7 @@ func (s *Server) Up() bool { return s.state() == Up }
 // down the reason of the last failed probe in short. The time is zero if s was
 // never probed or has no health check. It may be called from any goroutine.
 func (s *Server) State() (state State, since time.Time, reason string) {
-	if !s.checked {
+	if !s.pool.Checked {
 		return Up, time.Time{}, ""
 	}
 	h := health(s.cell.Health.Load())
@@ -60,21 +111,19 @@ func (s *Server) State() (state State, since time.Time, reason string) {
 }
 
 func (s *Server) state() State {
-	if !s.checked {
+	if !s.pool.Checked {
 		return Up
 	}
 	return health(s.cell.Health.Load()).state()
 }
 
-// avoided reports whether a connect to s failed less than a second ago.
-func (s *Server) avoided() bool {
+// avoidedUntil returns until when s is avoided because a connect to it failed; 0
+// if it is not.
+func (s *Server) avoidedUntil(now int64) int64 {
 	until := s.cell.Avoid.Load()
-	if until == 0 {
-		return false // nearly always, and without reading the clock
-	}
-	if int64(until) > shm.Now() {
-		return true
+	if until == 0 || int64(until) > now {
+		return int64(until)
 	}
 	s.cell.Avoid.CompareAndSwap(until, 0)
-	return false
+	return 0
 }

@@ -2,56 +2,51 @@ package limiter
 
 import (
 	"fmt"
-	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/shm"
 )
 
-// Bounds of a Rule.
-const (
-	MaxMax      = math.MaxUint32 // a count has 32 bits
-	MinWindow   = 100 * time.Millisecond
-	MaxWindow   = 24 * time.Hour
-	MaxKeys     = 1 << 24 // 512 MiB of table
-	DefaultKeys = 1_000_000
-)
-
-// A Rule is what to limit to. Limiters of one name, window and number of keys
-// count together, in whichever process and configuration they are.
-type Rule struct {
-	Name   string        // of the rate limit
-	Max    int64         // requests per window, 1 to MaxMax
-	Window time.Duration // MinWindow to MaxWindow
-	Keys   int           // how many keys in one window are counted exactly, up to MaxKeys; 0: DefaultKeys
-
-	// SketchTakes, if not nil, counts the Takes that the sketch answered.
-	SketchTakes *atomic.Uint64
-}
-
-func (r *Rule) check() error {
-	switch {
-	case r.Max < 1 || r.Max > MaxMax:
-		return fmt.Errorf("%d requests per window is not between 1 and %d", r.Max, int64(MaxMax))
-	case r.Window < MinWindow || r.Window > MaxWindow:
-		return fmt.Errorf("window %v is not between %v and %v", r.Window, MinWindow, MaxWindow)
-	case r.Keys < 0 || r.Keys > MaxKeys:
-		return fmt.Errorf("%d keys is not between 1 and %d", r.Keys, MaxKeys)
-	}
-	return nil
-}
-
 // A Limiter enforces one Rule. Its methods may be called from any goroutine; it
 // is valid for as long as its segment is mapped.
 type Limiter struct {
-	hasher shm.Hasher
-	tables []table // each smaller than the next
-	sketch sketch
-	limit  uint64
-	length int64        // of a window, in ns
-	window atomic.Int64 // the window that was running at the last Take: spares a division
-	takes  *atomic.Uint64
+	hasher    shm.Hasher
+	rate      rate             // of keys without an override
+	overrides map[string]*rate // nil if there are none
+	hot       hot
+	running   atomic.Int64 // the rule's window that the last Take was in: spares a division
+}
+
+// A rate is how many requests a key may make, and what counts them.
+type rate struct {
+	counter  counter
+	max      uint64        // requests per window
+	window   time.Duration // is exact
+	capacity uint64        // requests that a key which was idle may make at once
+	interval int64         // from one request to the next at an even pace, in ns
+}
+
+// A counter is an algorithm with its memory. Times are those of shm.Now.
+type counter interface {
+	// take counts a request of the key with that hash unless it is too many for r.
+	// If dry, it does not, but says whether it would.
+	take(now int64, hash uint64, r *rate, dry bool) tally
+
+	// refund takes back a request that take has counted, as far as what has come in
+	// since would have been admitted without it as well.
+	refund(now int64, hash uint64, r *rate, counted uint64)
+
+	// reset forgets the requests of a key.
+	reset(now int64, hash uint64)
+}
+
+// A tally is what a counter says of a request.
+type tally struct {
+	admitted bool
+	used     uint64 // of the rate's capacity, with this request if it was counted
+	reset    int64  // ns until there is more, or if it was admitted until all is there again
+	counted  uint64 // if it was admitted, what refund wants to know; 0: cannot be taken back
 }
 
 // New makes the Limiter of a rule on the counts that seg has for it, or on new
@@ -74,70 +69,142 @@ func build(seg *shm.Segment, r Rule) (*Limiter, error) {
 	if r.SketchTakes == nil {
 		r.SketchTakes = new(atomic.Uint64)
 	}
-	name := fmt.Sprintf("limiter/%s/%v", r.Name, r.Window)
-	tables, err := newTables(seg, name, r)
+	l := &Limiter{hasher: seg.Hasher(r.Name)}
+	var err error
+	if l.hot, err = newHot(seg, fmt.Sprintf("limiter/%s/%v", r.Name, r.Window), l.hasher, nil); err != nil {
+		return nil, err
+	}
+	counters, err := newCounters(seg, r)
 	if err != nil {
 		return nil, err
 	}
-	sketch, err := newSketch(seg, name, r.Keys)
-	if err != nil {
-		return nil, err
+	l.rate = r.rate(Rate{r.Max, r.Window}, counters)
+	if len(r.Overrides) != 0 {
+		l.overrides = make(map[string]*rate, len(r.Overrides))
 	}
-	return &Limiter{
-		hasher: seg.Hasher(r.Name),
-		tables: tables,
-		sketch: sketch,
-		limit:  uint64(r.Max),
-		length: int64(r.Window),
-		takes:  r.SketchTakes,
-	}, nil
+	for key, o := range r.Overrides {
+		rate := r.rate(o, counters)
+		l.overrides[key] = &rate
+	}
+	return l, nil
 }
 
-// Take counts one request for key, unless key has used up its window: what is
+// newCounters makes the counters of a rule, one for each window that has counts of
+// its own. That of an override has room for the keys which have it.
+func newCounters(seg *shm.Segment, r Rule) (map[time.Duration]counter, error) {
+	keys := map[time.Duration]int{r.Window: r.Keys}
+	most := map[time.Duration]int64{r.Window: r.Max}
+	for _, o := range r.Overrides {
+		if r.Algorithm == GCRA {
+			break // an arrival time is one at any rate
+		}
+		if o.Window != r.Window {
+			keys[o.Window]++
+		}
+		most[o.Window] = max(most[o.Window], o.Max)
+	}
+	counters := make(map[time.Duration]counter)
+	for window := range keys {
+		c, err := newCounter(seg, r, Rate{most[window], window}, keys[window])
+		if err != nil {
+			return nil, err
+		}
+		counters[window] = c
+	}
+	return counters, nil
+}
+
+func newCounter(seg *shm.Segment, r Rule, rate Rate, keys int) (counter, error) {
+	name := fmt.Sprintf("limiter/%s/%v/%v", r.Name, r.Algorithm, rate.Window)
+	switch r.Algorithm {
+	case Window:
+		return newSliding(seg, name, rate.Window, keys, r.SketchTakes)
+	case GCRA:
+		return newPacer(seg, name, keys, r.SketchTakes)
+	default:
+		return newEstimator(seg, name, rate, keys, r.SketchTakes)
+	}
+}
+
+func (r *Rule) rate(of Rate, counters map[time.Duration]counter) rate {
+	c, ok := counters[of.Window]
+	if !ok {
+		c = counters[r.Window] // GCRA has but one
+	}
+	capacity := of.Max
+	if r.Algorithm == GCRA {
+		capacity = max(r.Burst, 1)
+	}
+	return rate{c, uint64(of.Max), of.Window, uint64(capacity), intervalOf(of)}
+}
+
+// Take counts one request for key, unless key has had all that it may have: what is
 // refused is not counted. It never blocks, allocates or fails.
 func (l *Limiter) Take(key []byte) Verdict { return l.take(shm.Now(), key) }
 
 func (l *Limiter) take(now int64, key []byte) Verdict {
-	window, place := l.count(now, l.hasher.Hash(key))
+	hash, r := l.hasher.Hash(key), l.rateOf(key)
+	t := r.counter.take(now, hash, r, false)
+	l.hot.note(l.windowAt(now), hash, key, t.used, !t.admitted)
+	return r.verdict(t)
+}
+
+// Peek tells what Take would say, but counts nothing: Remaining is what there is.
+func (l *Limiter) Peek(key []byte) Verdict { return l.peek(shm.Now(), key) }
+
+func (l *Limiter) peek(now int64, key []byte) Verdict {
+	r := l.rateOf(key)
+	return r.verdict(r.counter.take(now, l.hasher.Hash(key), r, true))
+}
+
+// Refund takes back the request for key that v is the verdict of, so that another
+// may take its place; once, and only if the request came to nothing. It never lets
+// more through than the limit, so there are requests that it leaves counted: those
+// of a sketch, and part of one for GCRA, if others came after it.
+func (l *Limiter) Refund(key []byte, v Verdict) { l.refund(shm.Now(), key, v) }
+
+func (l *Limiter) refund(now int64, key []byte, v Verdict) {
+	if v.Admitted && v.counted != 0 {
+		r := l.rateOf(key)
+		r.counter.refund(now, l.hasher.Hash(key), r, v.counted)
+	}
+}
+
+// Reset forgets what key has used, but for what a sketch has counted.
+func (l *Limiter) Reset(key []byte) {
+	l.rateOf(key).counter.reset(shm.Now(), l.hasher.Hash(key))
+}
+
+func (l *Limiter) rateOf(key []byte) *rate {
+	if l.overrides != nil {
+		if r, ok := l.overrides[string(key)]; ok {
+			return r
+		}
+	}
+	return &l.rate
+}
+
+func (r *rate) verdict(t tally) Verdict {
 	return Verdict{
-		Admitted:  place <= l.limit,
-		Limit:     int64(l.limit),
-		Remaining: int64(l.limit - min(place, l.limit)),
-		Reset:     time.Duration(int64(window+1)*l.length - now),
+		Admitted:  t.admitted,
+		Limit:     int64(r.max),
+		Remaining: int64(r.capacity - min(t.used, r.capacity)),
+		Reset:     time.Duration(max(t.reset, 1)),
+		Window:    r.window,
+		counted:   t.counted,
 	}
 }
 
-// count is take without the niceties: the window that the request was counted in,
-// and its place among those of its key in it, from 1; more than the limit if it has none.
-func (l *Limiter) count(now int64, hash uint64) (window, place uint64) {
-	window = l.windowAt(now)
-	for {
-		in, place := l.countIn(window, hash)
-		if in == window {
-			return window, place
-		}
-		window = in // another process is ahead; this happens at the end of a window
-	}
-}
-
-// countIn is count in one window. If what it meets is in a later one already, it
-// returns that and counts nothing.
-func (l *Limiter) countIn(now, hash uint64) (window, place uint64) {
-	for i := range l.tables {
-		window, place = l.tables[i].take(now, hash, l.limit)
-		if place != 0 || window != now {
-			return window, place
-		}
-	}
-	l.takes.Add(1)
-	return l.sketch.take(now, hash, l.limit)
-}
-
+// windowAt is the number of the rule's window that runs at that time.
 func (l *Limiter) windowAt(now int64) uint64 {
-	w := l.window.Load()
-	if uint64(now-w*l.length) >= uint64(l.length) {
-		w = now / l.length
-		l.window.Store(w)
+	if w := l.running.Load(); uint64(now-w*int64(l.rate.window)) < uint64(l.rate.window) {
+		return uint64(w)
 	}
+	return l.nextWindow(now)
+}
+
+func (l *Limiter) nextWindow(now int64) uint64 {
+	w := now / int64(l.rate.window)
+	l.running.Store(w)
 	return uint64(w)
 }

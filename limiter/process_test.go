@@ -1,12 +1,14 @@
 package limiter
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,8 +23,12 @@ import (
 const writerEnv = "LIMITER_TEST_WRITER"
 
 func TestMain(m *testing.M) {
-	if scene := os.Getenv(writerEnv); scene != "" {
-		if err := write(scene); err != nil {
+	if name := os.Getenv(writerEnv); name != "" {
+		run := write
+		if strings.HasPrefix(name, rival) {
+			run = compete
+		}
+		if err := run(name); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -39,53 +45,67 @@ type scene struct {
 	speed int64
 }
 
-const sceneWindows = 4096 // room for results
+const arrivalsLogged = 1 << 20
 
 var scenes = map[string]scene{
-	"one window": {Rule{Name: "a", Max: 1000, Window: time.Hour}, 300, 1},
-	"table":      {Rule{Name: "b", Max: 100, Window: MinWindow, Keys: 100}, 60, 10},
-	"collisions": {Rule{Name: "c", Max: 100, Window: MinWindow, Keys: 14}, 60, 10},
-	"two tables": {Rule{Name: "d", Max: 3, Window: MinWindow, Keys: 200_000}, 60_000, 1},
+	"one window":     {Rule{Max: 1000, Window: time.Hour}, 300, 1},
+	"table":          {Rule{Max: 100, Window: MinWindow, Keys: 100}, 60, 10},
+	"few first":      {Rule{Max: 3, Window: MinWindow, Keys: 200_000}, 60_000, 1},
+	"sketch":         {Rule{Max: 100, Window: MinWindow, Keys: 14}, 60, 10},
+	"window":         {Rule{Algorithm: Window, Max: 1000, Window: MinWindow, Keys: 100}, 60, 10},
+	"window passing": {Rule{Algorithm: Window, Max: 3, Window: MinWindow, Keys: 30}, 30, 400},
+	"gcra":           {Rule{Algorithm: GCRA, Max: 1000, Window: MinWindow, Burst: 10, Keys: 100}, 60, 10},
+	"gcra passing":   {Rule{Algorithm: GCRA, Max: 100, Window: MinWindow, Burst: 2, Keys: 30}, 30, 400},
+	"gcra sketch":    {Rule{Algorithm: GCRA, Max: 1000, Window: MinWindow, Burst: 10, Keys: 14}, 60, 10},
 }
-
-// results is what the writers of a scene have seen of one key in one window.
-type results struct{ attempted, admitted *atomic.Uint64 }
 
 // A board is where writers and test meet, in the segment beside the limit.
 type board struct {
 	scene
 	limiter *Limiter
-	end     *atomic.Uint64 // not 0: writers are to end
-	base    *atomic.Uint64 // first window with results
-	words   []atomic.Uint64
+	next    *atomic.Uint64 // entry of the log
+	log     []atomic.Uint64
 	hashes  []uint64
 }
 
+// Words of an entry of the log. The first is written last: without it, the writer
+// was killed before.
+const (
+	entryKey = iota // and flags
+	entryNow
+	entryUsed // or, of a request that was refused, the time to wait
+	entryCounted
+	entryWords
+
+	written  = 1 << 63
+	admitted = 1 << 62
+)
+
 func open(seg *shm.Segment, name string) (*board, error) {
 	b := &board{scene: scenes[name]}
+	b.rule.Name = name
 	var err error
 	if b.limiter, err = New(seg, b.rule); err != nil {
 		return nil, err
 	}
-	control, err := seg.Words("control/"+name, 2)
+	control, err := seg.Words("control/"+name, 1)
 	if err != nil {
 		return nil, err
 	}
-	b.end, b.base = &control[0], &control[1]
-	if b.words, err = seg.Words("results/"+name, 2*b.windows()*b.keys); err != nil {
+	b.next = &control[0]
+	if b.log, err = seg.Words("log/"+name, arrivalsLogged*entryWords); err != nil {
 		return nil, err
 	}
 	b.hashes = apart(b.limiter, b.keys)
 	return b, nil
 }
 
-func (b *board) windows() int { return min(sceneWindows, 1<<24/b.keys) }
-
 func (b *board) now() int64 { return shm.Now() * b.speed }
 
 // apart is hashes of keys. If they are few, no two of them share a cell of the
 // sketch: then it is exact as well.
 func apart(l *Limiter, n int) []uint64 {
+	cells := make([]atomic.Uint64, rowCount*minWidth)
 	taken := make(map[*atomic.Uint64]bool)
 	hashes := make([]uint64, 0, n)
 	var key []byte
@@ -93,26 +113,17 @@ func apart(l *Limiter, n int) []uint64 {
 		key = fmt.Appendf(key[:0], "client-%d", k)
 		hash := l.hasher.Hash(key)
 		if n <= 1000 {
-			cells := l.sketch.find(hash)
-			if slices.ContainsFunc(cells[:], func(c *atomic.Uint64) bool { return taken[c] }) {
+			own := cellsOf(cells, minWidth, hash)
+			if slices.ContainsFunc(own[:], func(c *atomic.Uint64) bool { return taken[c] }) {
 				continue
 			}
-			for _, c := range cells {
+			for _, c := range own {
 				taken[c] = true
 			}
 		}
 		hashes = append(hashes, hash)
 	}
 	return hashes
-}
-
-func (b *board) results(window uint64, key int) (results, bool) {
-	i := window - b.base.Load()
-	if i >= uint64(b.windows()) {
-		return results{}, false
-	}
-	at := (int(i)*b.keys + key) * 2
-	return results{&b.words[at], &b.words[at+1]}, true
 }
 
 func write(name string) error {
@@ -129,28 +140,78 @@ func write(name string) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for range 2 {
+	for range writerThreads {
 		wg.Go(b.write)
 	}
 	wg.Wait()
 	return seg.Close()
 }
 
-// write takes in runs, of keys at random.
+const writerThreads = 2
+
+// write takes in runs, of keys at random, until the log is full.
 func (b *board) write() {
-	for b.end.Load() == 0 {
+	for {
 		key, run := rand.IntN(b.keys), 1+rand.IntN(2)*rand.IntN(50)
 		for range run {
-			window, place := b.limiter.count(b.now(), b.hashes[key])
-			r, ok := b.results(window, key)
-			if !ok {
+			i := b.next.Add(1) - 1
+			if i >= arrivalsLogged {
 				return
 			}
-			if place <= b.limiter.limit {
-				r.admitted.Add(1)
-			}
-			r.attempted.Add(1)
+			now := b.now()
+			b.record(b.log[i*entryWords:], key, now, b.limiter.rate.counter.take(now, b.hashes[key], &b.limiter.rate, false))
 		}
+	}
+}
+
+func (b *board) record(entry []atomic.Uint64, key int, now int64, t tally) {
+	flags, used := uint64(written), uint64(t.reset)
+	if t.admitted {
+		flags, used = written|admitted, t.used
+	}
+	entry[entryNow].Store(uint64(now))
+	entry[entryUsed].Store(used)
+	entry[entryCounted].Store(t.counted)
+	entry[entryKey].Store(flags | uint64(key))
+}
+
+// read is the log, and it is empty afterwards.
+func (b *board) read() (admissions, refusals history) {
+	for i := range min(b.next.Load(), arrivalsLogged) {
+		e := b.log[i*entryWords:]
+		first := e[entryKey].Swap(0)
+		q := request{int(uint32(first)), int64(e[entryNow].Load()), e[entryUsed].Load(), e[entryCounted].Load()}
+		switch {
+		case first == 0:
+		case first&admitted != 0:
+			admissions = append(admissions, q)
+		default:
+			refusals = append(refusals, q)
+		}
+	}
+	b.next.Store(0)
+	return admissions, refusals
+}
+
+// check checks what writers have logged, of whom those that were killed may have
+// counted so many requests which are not in the log.
+func (b *board) check(t *testing.T, lost int) {
+	t.Helper()
+	admissions, refusals := b.read()
+	r, length := &b.limiter.rate, int64(b.rule.Window)
+	t.Logf("%d requests admitted, %d refused", len(admissions), len(refusals))
+	if lost == 0 && len(refusals) == 0 {
+		t.Error("no key was over its limit: nothing tested")
+	}
+	switch b.rule.Algorithm {
+	case Estimator:
+		admissions.checkPlaces(t, refusals, r.max, lost)
+	case Window:
+		admissions.checkRuns(t, length, r.max, lost)
+		admissions.checkRunsRefused(t, refusals, length, r.max, lost)
+	case GCRA:
+		admissions.checkArrivals(t, refusals, r, lost)
+		admissions.checkArrivalsRefused(t, refusals, r, lost)
 	}
 }
 
@@ -160,7 +221,7 @@ type writer struct {
 }
 
 // start starts a writer; it is ready, and begins when its stdin is closed.
-func start(t *testing.T, seg *shm.Segment, name string) writer {
+func start(t testing.TB, seg *shm.Segment, name string) writer {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), writerEnv+"="+name)
@@ -184,36 +245,19 @@ func start(t *testing.T, seg *shm.Segment, name string) writer {
 	return writer{cmd, stdin}
 }
 
-func openBoard(t *testing.T, name string) (*shm.Segment, *board) {
-	t.Helper()
-	seg := newSegment(t)
-	b, err := open(seg, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.base.Store(uint64(b.now() / b.limiter.length))
-	return seg, b
-}
-
-// each calls f for all results there are.
-func (b *board) each(f func(window uint64, key int, attempted, admitted uint64)) {
-	for w := range uint64(b.windows()) {
-		for key := range b.keys {
-			r, _ := b.results(b.base.Load()+w, key)
-			if n := r.attempted.Load(); n != 0 {
-				f(w, key, n, r.admitted.Load())
-			}
-		}
-	}
-}
-
-// Several processes admit of each key in each window just as many as one would.
+// Four processes admit of a million requests just those that one would.
 func TestProcessesCountAsOne(t *testing.T) {
 	for name := range scenes {
 		t.Run(name, func(t *testing.T) {
-			seg, b := openBoard(t, name)
-			writers := []writer{start(t, seg, name), start(t, seg, name), start(t, seg, name)}
-			time.AfterFunc(time.Second, func() { b.end.Store(1) })
+			seg := newSegment(t)
+			b, err := open(seg, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var writers []writer
+			for range 4 {
+				writers = append(writers, start(t, seg, name))
+			}
 			for _, w := range writers {
 				w.stdin.Close()
 			}
@@ -222,21 +266,7 @@ func TestProcessesCountAsOne(t *testing.T) {
 					t.Fatalf("writer: %v", err)
 				}
 			}
-			limit := b.limiter.limit
-			cells, full := 0, 0
-			b.each(func(window uint64, key int, attempted, admitted uint64) {
-				cells++
-				if attempted > limit {
-					full++
-				}
-				if want := min(attempted, limit); admitted != want {
-					t.Errorf("window %d, key %d: admitted %d of %d; want %d", window, key, admitted, attempted, want)
-				}
-			})
-			t.Logf("%d keys in windows, %d of them over the limit", cells, full)
-			if full == 0 {
-				t.Error("no key was over its limit: nothing tested")
-			}
+			b.check(t, 0)
 		})
 	}
 }
@@ -244,54 +274,90 @@ func TestProcessesCountAsOne(t *testing.T) {
 // Writers killed at any instruction leave counts that the others go on with: each
 // loses at most the requests that it had in hand.
 func TestKilledWriters(t *testing.T) {
-	for _, name := range []string{"table", "collisions"} {
+	names := []string{"table", "sketch", "window", "window passing", "gcra", "gcra sketch"}
+	deaths := 96
+	if os.Getenv("PROXYD_TORTURE") != "" {
+		deaths = 1008
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			seg, b := openBoard(t, name)
-			lost := killAtRandom(t, seg, name)
-			limit := b.limiter.limit
-			missing := uint64(0)
-			b.each(func(window uint64, key int, attempted, admitted uint64) {
-				if admitted > limit {
-					t.Errorf("window %d, key %d: admitted %d; want at most %d", window, key, admitted, limit)
-				} else if attempted > admitted {
-					missing += limit - admitted
-				}
-			})
-			if missing > lost {
-				t.Errorf("not admitted in spite of demand: got %d; want at most %d", missing, lost)
+			seg := newSegment(t)
+			b, err := open(seg, name)
+			if err != nil {
+				t.Fatal(err)
 			}
-			now := b.now() + 2*b.limiter.length
-			for n := range limit + 2 {
-				for key, hash := range b.hashes {
-					_, place := b.limiter.count(now, hash)
-					if want := min(n, limit) + 1; place != want {
-						t.Fatalf("afterwards, key %d: got place %d; want %d", key, place, want)
-					}
-				}
+			for range deaths / len(names) / 4 {
+				killAtRandom(t, seg, name)
+				b.check(t, 4*writerThreads)
+				b.checkSound(t)
 			}
 		})
 	}
 }
 
-// killAtRandom keeps three writers going over many deaths, and says how many
-// requests they can have had in hand.
-func killAtRandom(t *testing.T, seg *shm.Segment, name string) uint64 {
+// killAtRandom kills four writers, one after the other, while the others go on.
+func killAtRandom(t *testing.T, seg *shm.Segment, name string) {
 	t.Helper()
-	const deaths = 30
-	writers := make([]writer, 3)
-	for i := range deaths + len(writers) {
-		w := &writers[i%len(writers)]
-		if w.Cmd != nil {
-			<-time.After(time.Duration(rand.Int64N(int64(20 * time.Millisecond)))) // the moment is what is tested
-			w.Process.Kill()
-			w.Wait()
-		}
-		*w = start(t, seg, name)
+	writers := make([]writer, 4)
+	for i := range writers {
+		writers[i] = start(t, seg, name)
+	}
+	for _, w := range writers {
 		w.stdin.Close()
 	}
 	for _, w := range writers {
+		<-time.After(time.Duration(rand.Int64N(int64(10 * time.Millisecond)))) // the moment is what is tested
 		w.Process.Kill()
 		w.Wait()
 	}
-	return (deaths + 3) * 2 // two goroutines each
+}
+
+// checkSound checks that all keys are counted right from here on.
+func (b *board) checkSound(t *testing.T) {
+	t.Helper()
+	r := &b.limiter.rate
+	now := b.now() + int64(max(r.window, time.Duration(r.depth())))*2
+	now += int64(r.window) - now%int64(r.window)
+	for n := range r.capacity + 2 {
+		for key, hash := range b.hashes {
+			got := r.counter.take(now, hash, r, false)
+			if got.admitted != (n < r.capacity) || got.used != min(n+1, r.capacity) {
+				t.Fatalf("afterwards, key %d, request %d: got %+v; want it counted", key, n+1, got)
+			}
+		}
+	}
+	<-time.After(time.Duration((now + 2*int64(r.window) - b.now()) / b.speed)) // until that is past
+	if l := ledgerOf(r.counter); l != nil {
+		l.checkPages(t)
+	}
+}
+
+func ledgerOf(c counter) *ledger {
+	switch c := c.(type) {
+	case *sliding:
+		return &c.ledger
+	case *pacer:
+		return &c.ledger
+	}
+	return nil
+}
+
+// checkPages checks that no key has two slots.
+func (l *ledger) checkPages(t *testing.T) {
+	t.Helper()
+	for at := uint64(0); at <= l.mask; at++ {
+		p := l.page(at)
+		p.complete(p[claimAt].Load())
+		var marks []uint64
+		for i := range pageSlots {
+			id, state := p[firstIDAt+i].Load(), p[statesAt+i].Load()
+			if id != 0 && (id^state)&versionMask == 0 {
+				marks = append(marks, id>>markShift)
+			}
+		}
+		slices.SortFunc(marks, cmp.Compare[uint64])
+		if n := len(marks); len(slices.Compact(marks)) != n {
+			t.Fatalf("page %d: a key has two slots: %x", at, marks)
+		}
+	}
 }

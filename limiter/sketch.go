@@ -42,17 +42,21 @@ type sketch struct {
 	width uint64 // of a row; a power of two
 }
 
-// newSketch is the sketch of a rule with that many keys. One key in a thousand or
-// so comes to it: so few that all four of its cells are hardly ever shared.
+// widthFor is the width of a sketch beside a table that is for so many keys. One key
+// in a thousand or so comes to it: so few that all four of its cells are hardly ever
+// shared.
+func widthFor(keys int) uint64 { return uint64(max(minWidth, 1<<bits.Len(uint(keys/16)))) }
+
+// newSketch is the sketch of a rule with that many keys.
 func newSketch(seg *shm.Segment, name string, keys int) (sketch, error) {
-	width := max(minWidth, 1<<bits.Len(uint(keys/16)))
-	cells, err := seg.Words(name+"/sketch", rowCount*width)
-	return sketch{cells, uint64(width)}, err
+	width := widthFor(keys)
+	cells, err := seg.Words(name+"/sketch", rowCount*int(width))
+	return sketch{cells, width}, err
 }
 
-// take counts a request of the key with that hash. Place is as in table.take, but
-// never 0 unless all its cells are in a later window.
-func (s *sketch) take(now, hash, limit uint64) (window, place uint64) {
+// take counts a request of the key with that hash, or not if dry. Place is as in
+// table.take, but never 0 unless all its cells are in a later window.
+func (s *sketch) take(now, hash, limit uint64, dry bool) (window, place uint64) {
 	cells := s.find(hash)
 	floor := now << 32
 	for {
@@ -68,6 +72,9 @@ func (s *sketch) take(now, hash, limit uint64) (window, place uint64) {
 		if low&countMask >= limit {
 			return now, limit + 1
 		}
+		if dry {
+			return now, low&countMask + 1
+		}
 		for _, c := range cells[:last] {
 			raise(c, low+1)
 		}
@@ -78,16 +85,19 @@ func (s *sketch) take(now, hash, limit uint64) (window, place uint64) {
 	}
 }
 
-// find is the cells of a key. The table has taken the hash for its buckets, and
-// the keys that come here have part of it in common: so it is mixed anew, twice.
-func (s *sketch) find(hash uint64) [rowCount]*atomic.Uint64 {
+func (s *sketch) find(hash uint64) [rowCount]*atomic.Uint64 { return cellsOf(s.cells, s.width, hash) }
+
+// cellsOf is the cells of a key in a sketch. The table has taken the hash for its
+// buckets, and the keys that come here have part of it in common: so it is mixed
+// anew, twice.
+func cellsOf(cells []atomic.Uint64, width, hash uint64) [rowCount]*atomic.Uint64 {
 	a, b := mix(hash), mix(hash+0x9e3779b97f4a7c15)
-	mask := s.width - 1
+	mask := width - 1
 	return [rowCount]*atomic.Uint64{
-		&s.cells[a&mask],
-		&s.cells[s.width+a>>32&mask],
-		&s.cells[2*s.width+b&mask],
-		&s.cells[3*s.width+b>>32&mask],
+		&cells[a&mask],
+		&cells[width+a>>32&mask],
+		&cells[2*width+b&mask],
+		&cells[3*width+b>>32&mask],
 	}
 }
 

@@ -24,7 +24,7 @@ func TestSketchTake(t *testing.T) {
 	} {
 		// Only the lower half of a window is in a cell.
 		const base = 1 << 40
-		if window, place := s.take(base+c.now, 77, 2); window != base+c.window || place != c.place {
+		if window, place := s.take(base+c.now, 77, 2, false); window != base+c.window || place != c.place {
 			t.Errorf("take in %d: got place %d in window %d; want %d in %d",
 				c.now, place, window-base, c.place, c.window)
 		}
@@ -41,7 +41,7 @@ func TestSketchNeverAdmitsTooMany(t *testing.T) {
 		wg.Go(func() {
 			for range 20_000 {
 				k := rand.Uint64N(keys)
-				if _, place := s.take(9, mix(k), limit); place <= limit {
+				if _, place := s.take(9, mix(k), limit, false); place <= limit {
 					admitted[k].Add(1)
 				}
 			}
@@ -59,12 +59,12 @@ func TestSketchNeverAdmitsTooMany(t *testing.T) {
 func TestSketchHalfDone(t *testing.T) {
 	for raised := range rowCount {
 		s := newTestSketch(1024)
-		s.take(9, 77, 5)
+		s.take(9, 77, 5, false)
 		cells := s.find(77)
 		for _, c := range cells[:raised] {
 			raise(c, 9<<32|2)
 		}
-		if _, place := s.take(9, 77, 5); place != 2 {
+		if _, place := s.take(9, 77, 5, false); place != 2 {
 			t.Errorf("%d rows raised: got place %d; want 2", raised, place)
 		}
 	}
@@ -77,7 +77,7 @@ func TestSketchAccuracy(t *testing.T) {
 	refused := 0
 	for range limit {
 		for k := range uint64(keys) {
-			if _, place := s.take(9, mix(k), limit); place > limit {
+			if _, place := s.take(9, mix(k), limit, false); place > limit {
 				refused++
 			}
 		}

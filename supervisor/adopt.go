@@ -247,7 +247,7 @@ func (s *supervisor) take(o *orphan) {
 	s.vacate(worker)
 	s.workers = append(s.workers, worker)
 	s.sortWorkers()
-	s.attend(worker, &process{pid: o.hello.Pid, pidfd: o.pidfd, conn: o.conn, logs: r})
+	s.attend(worker, &process{pid: o.hello.Pid, pidfd: o.pidfd, conn: o.conn, logs: r, answers: o.hello.Answers})
 	s.apply(worker, ev)
 	if leaving != "" {
 		s.log.Info("worker is to go", "slot", worker.slot, "pid", worker.pid(), "reason", leaving)

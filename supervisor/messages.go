@@ -9,6 +9,10 @@ import (
 
 // received takes a message of process p.
 func (s *supervisor) received(w *worker, p *process, m handoff.Message) {
+	if m.Type == handoff.Tell {
+		s.told(p, m)
+		return
+	}
 	m.CloseFiles() // a worker has none to give
 	if w.process != p {
 		return
@@ -48,6 +52,7 @@ func (s *supervisor) hello(w *worker, m handoff.Message) {
 			body.Slot, m.Generation, w.slot, w.generation))
 		return
 	}
+	w.process.answers = body.Answers
 	s.apply(w, hello)
 }
 

@@ -31,6 +31,9 @@ type process struct {
 	conn  *handoff.Conn
 	logs  *os.File // read end of its log pipe
 
+	answers    bool // it knows Ask
+	unanswered int  // questions that it owes an answer to
+
 	killed atomic.Bool // it died of SIGKILL; set before it is reported as ended
 	tail   tail        // of its log; written until the process is reported as ended
 }

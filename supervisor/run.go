@@ -202,6 +202,7 @@ func newSupervisor(o Options, parent *parent, upgrader *tableflip.Upgrader) *sup
 		upgrader:   upgrader,
 		parent:     parent,
 		sockets:    sockets{open: make(map[string]*socket)},
+		inquiries:  make(map[uint64]inquiry),
 		generation: 1,
 		newest:     1,
 		probation:  cmp.Or(o.Probation, probation),

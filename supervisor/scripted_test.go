@@ -20,6 +20,7 @@ import (
 type script struct {
 	conn       *handoff.Conn
 	generation uint32
+	slot       int
 
 	mu        sync.Mutex // of all below
 	listeners map[string]net.Listener
@@ -44,10 +45,10 @@ func scriptedWorker() int {
 		return 1
 	}
 	s := &script{
-		conn: conn, generation: uint32(*generation),
+		conn: conn, generation: uint32(*generation), slot: *slot,
 		listeners: make(map[string]net.Listener), accepting: make(map[string]bool),
 	}
-	s.send(handoff.Hello, handoff.HelloBody{Pid: os.Getpid(), Version: handoff.Version, Slot: *slot})
+	s.send(handoff.Hello, handoff.HelloBody{Pid: os.Getpid(), Version: handoff.Version, Slot: *slot, Answers: true})
 	for {
 		m, err := conn.Receive()
 		if err != nil {
@@ -110,6 +111,8 @@ func (s *script) obey(m handoff.Message) error {
 		s.closeUnnamed()
 	case handoff.Drain:
 		go s.drain(m)
+	case handoff.Ask:
+		return s.answer(m)
 	}
 	return nil
 }

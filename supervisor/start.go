@@ -143,6 +143,7 @@ func (s *supervisor) openAdmin() error {
 	}
 	server := admin.Serve(l, admin.Handlers{
 		Reload: s.askReload, Roll: s.askRoll, Upgrade: s.askUpgrade, Reopen: s.askReopen, Stop: s.askStop, Status: s.askStatus,
+		Ask: s.ask,
 	}, s.log)
 	s.closeAdmin = func() {
 		server.Close()

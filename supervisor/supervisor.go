@@ -65,6 +65,8 @@ type supervisor struct {
 	waiting []chan<- result
 	outcome string // of the last reload
 
+	inquiries map[uint64]inquiry // by number
+
 	upgrade *upgrade      // asked for or in progress; nil if none is
 	strays  time.Time     // until when workers of a failed successor may come in
 	trial   *handoff.Conn // to the supervisor whose successor we are to be; nil if we are none, or not any more

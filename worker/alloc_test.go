@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -74,6 +75,37 @@ access_log "text" {
 }
 `)
 	p.allocatesNothing(t, "GET /path/x HTTP/1.1\r\nHost: Example.com:80\r\nUser-Agent: test\r\nX-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nappid: ONE\r\n\r\n")
+}
+
+// Nor do the policies, nor limits of all kinds.
+func TestBalancedAllocatesNothing(t *testing.T) {
+	servers := []string{startOrigin(t, answers(okResponse)), startOrigin(t, answers(okResponse)), startOrigin(t, answers(okResponse))}
+	const limits = limitByApp + `
+rate_limit "per_ip" {
+  key       = client.ip
+  rate      = "10000000/s"
+  algorithm = "window"
+}
+rate_limit "rehearsed" {
+  key     = "${client.ip} ${request.host}"
+  rate    = "1/h"
+  dry_run = true
+}
+concurrency_limit "at_once" {
+  key = client.ip
+  max = 10
+}
+`
+	for _, policy := range []string{"random", "least_request", "p2c", "ewma", "maglev", "ketama"} {
+		t.Run(policy, func(t *testing.T) {
+			balance := fmt.Sprintf("policy = %q\n limits = { connections = 1000 }\n eject = { errors = 5 }\n slow_start = \"1s\"", policy)
+			if policy == "maglev" || policy == "ketama" {
+				balance += "\n hash_key = \"${request.path} ${client.ip}\""
+			}
+			p := startProxy(t, "upstream = \"up\"\nrate_limit = [\"per_app\", \"per_ip\", \"rehearsed\", \"at_once\"]", balanced(balance, servers...)+limits)
+			p.allocatesNothing(t, getRequest)
+		})
+	}
 }
 
 func (p *proxy) allocatesNothing(t *testing.T, raw string) {

@@ -69,6 +69,10 @@ func (x *exchange) reply(status int, extra []byte) bool {
 // it cannot if there is a body that nobody has read to its end.
 func (x *exchange) send(a http1.Answer) bool {
 	rest, whole := x.behind()
+	if len(x.fields) > 0 {
+		x.fields = append(x.fields, a.Extra...)
+		a.Extra = x.fields
+	}
 	a.Date = x.w.date()
 	a.Close = x.closing() || !whole
 	a.HeadOnly = string(x.req.Method) == "HEAD"

@@ -82,7 +82,7 @@ func (c *control) send(t handoff.Type, body any) error {
 }
 
 func (c *control) hello() handoff.HelloBody {
-	return handoff.HelloBody{Pid: os.Getpid(), Build: build(), Version: handoff.Version, Slot: c.w.slot}
+	return handoff.HelloBody{Pid: os.Getpid(), Build: build(), Version: handoff.Version, Slot: c.w.slot, Answers: true}
 }
 
 // onTerm drains at SIGTERM, which only comes from outside: the supervisor uses
@@ -143,6 +143,8 @@ func (c *control) handle(m handoff.Message) error {
 			go c.w.inherit(giver)
 		}
 		return nil
+	case handoff.Ask:
+		return c.tell(m)
 	}
 	m.CloseFiles()
 	return c.refuse(m, 0, fmt.Errorf("unknown message %v", m.Type))
@@ -231,7 +233,7 @@ func (c *control) compile(m handoff.Message, body handoff.PrepareBody) (*snapsho
 	if err != nil {
 		return nil, err
 	}
-	return compile(c.seg, c.w.shared, parsed, body.Config, c.current)
+	return c.w.compile(c.seg, parsed, body.Config, c.current)
 }
 
 // install puts the prepared snapshot in force.

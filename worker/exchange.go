@@ -46,9 +46,16 @@ type exchange struct {
 	path    []byte // room for a path in normal form
 
 	account  account
-	settled  bool  // the account is closed
-	deadline int64 // loop time at which all is given up; 0: none
+	settled  bool   // the account is closed
+	deadline int64  // loop time at which all is given up; 0: none
+	fields   []byte // lines that limits add to the response
+	held     []held // places in concurrency limits
+	charges  []limiter.Charge
+	charged  []*limit // whose charges those are
 	upstream *upstream
+	key      []byte      // what the upstream hashes by; nil: nothing
+	picked   *lb.Server  // that has not been parted from, nil if there is none
+	result   lb.Outcome  // of picked, as far as is known
 	server   *serverConn // nil while there is none
 	tried    []*lb.Server
 	forward  http1.Forward
@@ -176,7 +183,7 @@ func (x *exchange) begin() {
 	x.service = c.listener.service
 	x.route, x.upstream = nil, nil
 	x.began, x.piped, x.unread, x.settled, x.deadline = false, false, false, false, 0
-	x.numbers = x.numbers[:0]
+	x.numbers, x.fields = x.numbers[:0], x.fields[:0]
 	x.account = account{start: x.t.Now()}
 	x.identify()
 	c.requests++
@@ -210,29 +217,13 @@ func (x *exchange) serveRequest() bool {
 	if d := x.route.config.Timeouts.Request; d > 0 {
 		x.deadline = x.t.After(d)
 	}
-	for _, l := range x.route.limits {
-		if v, ok := x.take(l); !ok {
-			x.w.count(shm.Limited)
-			var extra []byte
-			if l.config.Headers {
-				x.scratch = v.AppendHeaders(x.scratch[:0])
-				extra = x.scratch
-			}
-			return x.reply(429, extra)
+	if x.route.limited {
+		defer x.vacate()
+		if !x.admitted() {
+			return x.reply(429, nil)
 		}
 	}
 	return x.act()
-}
-
-// take counts the request for l, and reports whether it is admitted.
-func (x *exchange) take(l *limit) (v limiter.Verdict, ok bool) {
-	x.scratch = x.scratch[:0]
-	key := l.config.Key.Eval(x, &x.scratch)
-	if key == nil {
-		return v, true
-	}
-	v = l.Take(key)
-	return v, v.Admitted
 }
 
 // act does what the route says.

@@ -352,6 +352,8 @@ func (d *driver) left() string {
 	switch tasks := d.loop.Tasks(); {
 	case d.clients > 0:
 		return fmt.Sprintf("%d clients", d.clients)
+	case d.under() > 0:
+		return fmt.Sprintf("%d requests in flight", d.under())
 	case idle > 0:
 		return fmt.Sprintf("%d idle connections to the server", idle)
 	case tasks != 1: // one connection at a time needs one

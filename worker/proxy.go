@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/lb"
 	"github.com/proxyd/proxyd/worker/http1"
 	"github.com/proxyd/proxyd/worker/loop"
 )
@@ -45,7 +47,7 @@ func (e *clientError) Unwrap() error { return e.err }
 func (x *exchange) proxy() bool {
 	x.compose()
 	x.route.retry.budgets[x.upstream].Request()
-	x.tried = x.tried[:0]
+	x.tried, x.key = x.tried[:0], x.hashKey()
 	x.from = x.w.takeBuffer()
 	defer x.release()
 	for next := anew; ; {
@@ -82,7 +84,25 @@ func (x *exchange) compose() {
 	x.out = x.req.AppendForward(x.out[:0], &x.forward)
 }
 
+// hashKey is what maglev and ketama send to one server, of the request as it came.
+// It stays as it is while the exchange waits.
+func (x *exchange) hashKey() []byte {
+	e := x.upstream.config.HashKey
+	if e == nil {
+		return nil
+	}
+	x.scratch = x.scratch[:0]
+	key := e.Eval(x, &x.scratch)
+	if key == nil {
+		return nil
+	}
+	n := len(x.numbers)
+	x.numbers = append(x.numbers, key...)
+	return x.numbers[n:len(x.numbers):len(x.numbers)]
+}
+
 func (x *exchange) release() {
+	x.part()
 	x.w.buffers.put(x.from)
 	x.from = nil
 	if x.hand != nil {
@@ -93,6 +113,7 @@ func (x *exchange) release() {
 }
 
 func (x *exchange) closeServer() {
+	x.part()
 	if x.server != nil {
 		x.server.close()
 		x.server = nil
@@ -107,16 +128,13 @@ func (x *exchange) connect(fresh bool) (*serverConn, error) {
 	u := x.upstream
 	sure := x.req.HasBody() || !idempotent(x.req.Method)
 	for giveUp := x.t.After(maxConnects * u.config.Timeouts.Connect); ; {
-		s := u.pool.Pick(x.tried)
-		if s == nil {
-			if last == nil {
-				last = errNoneUsable
-			}
-			return nil, last
+		if err := x.pick(); err != nil {
+			return nil, cmp.Or(last, err)
 		}
 		if !fresh {
 			x.account.attempts++
 		}
+		s := x.picked
 		p := u.conns[s]
 		if !fresh {
 			if c := p.take(sure); c != nil {
@@ -124,16 +142,19 @@ func (x *exchange) connect(fresh bool) (*serverConn, error) {
 				return c, nil
 			}
 		}
-		c, err := p.open(x.t, x.deadline)
+		c, err := p.open(x.t, u, x.deadline)
 		if err == nil {
 			x.w.count(shm.UpstreamConnects)
 			return c, nil
 		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			x.part()
+			return nil, err // ours, not the server's
+		}
+		x.result = lb.Errored
+		x.part()
 		if x.late() {
 			return nil, errRequest
-		}
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			return nil, err // ours, not the server's
 		}
 		s.Failed()
 		x.tried = append(x.tried, s)
@@ -163,6 +184,9 @@ func (x *exchange) converse() (goesOn bool, _ sequel) {
 	x.piped, x.upErr, x.got = true, nil, 0
 	x.account.asked, x.account.answered = x.t.Now(), 0
 	n, err := x.awaitHead()
+	if err == nil {
+		x.result = rate(x.resp.Status)
+	}
 	switch {
 	case err != nil && x.stale(err):
 		return false, again

@@ -17,9 +17,9 @@ func (x *exchange) relay(n int) bool {
 	o.Date = x.w.date()
 	if e := x.route.response; e != nil {
 		x.account.status = x.resp.Status // response.status, for the fields
-		x.extra = x.appendLines(x.extra[:0], e)
-		o.Edit, o.Extra = e.HeaderEdit, x.extra
+		o.Edit = e.HeaderEdit
 	}
+	o.Extra = x.added()
 	x.answer = x.resp.AppendForward(x.answer[:0], &o)
 	x.down.begin(&x.server.stream, &x.c.stream, x.answer, x.from, x.got, x.t.Now())
 	x.down.start = n
@@ -37,9 +37,16 @@ func (x *exchange) relay(n int) bool {
 	return !o.Close
 }
 
+// added is the fields that the route adds to a response.
+func (x *exchange) added() []byte {
+	x.extra = append(x.appendLines(x.extra[:0], x.route.response), x.fields...)
+	return x.extra
+}
+
 // endServer gives the connection to the server back to its pool, if both ends
 // agree on where this exchange ended.
 func (x *exchange) endServer(kind http1.BodyKind) {
+	x.part()
 	s := x.server
 	x.server = nil
 	if x.up.done && !x.resp.Close && kind != http1.BodyUntilClose && len(x.down.rest()) == 0 {
@@ -96,6 +103,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 		return x.fail(err)
 	}
 	x.report(err)
+	x.blame(err)
 	x.closeServer()
 	x.responded(x.resp.Status)
 	if err == errClientStall || x.down.kind != http1.BodyLength && !chunked {
@@ -107,6 +115,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 // fail answers a request that could not be proxied.
 func (x *exchange) fail(err error) bool {
 	x.report(err)
+	x.blame(err)
 	x.closeServer()
 	x.resp.Reset() // it may have been left in the middle of a head
 	status := statusOf(err)
@@ -130,7 +139,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errClientGone):
 		return 0
-	case errors.Is(err, errNoneUsable), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case errors.Is(err, errNoneUsable), errors.Is(err, errFull), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return 503
 	case errors.Is(err, errClientStall):
 		return 408

@@ -64,6 +64,7 @@ func (x *exchange) elsewhere(err error) bool {
 	if x.got > 0 || !(r.Reset && disconnected(err) || r.Timeout && err == errFirstByte) {
 		return false
 	}
+	x.blame(err)
 	return x.giveUp(err)
 }
 
@@ -85,7 +86,7 @@ func (x *exchange) answersElsewhere() bool {
 // giveUp takes a retry out of the budget, if the request can be repeated, there
 // is another server, and the attempts are not used up.
 func (x *exchange) giveUp(err error) bool {
-	r, s := x.route.retry, x.server.pool.server
+	r, s := x.route.retry, x.picked
 	if x.account.attempts >= r.Attempts || !x.repeatable() || x.late() {
 		return false
 	}

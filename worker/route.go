@@ -18,11 +18,15 @@ type route struct {
 	name      []byte
 	upstream  *upstream            // nil: chosen by expression, or none
 	upstreams map[string]*upstream // to choose from by expression
-	limits    []*limit
-	retry     *retry // nil if it asks no server
-	strip     []byte
-	request   *edit // nil: none
-	response  *edit
+	retry     *retry               // nil if it asks no server
+
+	limited     bool // by any of these
+	concurrency []*concurrency
+	limits      []*limit
+	rehearsed   []*limit // with dry_run
+	strip       []byte
+	request     *edit // nil: none
+	response    *edit
 }
 
 // An edit is what a route does to the fields of a message.
@@ -89,6 +93,8 @@ type routeCompiler struct {
 	upstreams map[*config.Upstream]*upstream
 	byName    map[string]*upstream
 	limits    map[*config.RateLimit]*limit
+
+	concurrency map[*config.ConcurrencyLimit]*concurrency
 }
 
 func (c *routeCompiler) route(rc *config.Route) (*route, error) {
@@ -99,9 +105,7 @@ func (c *routeCompiler) route(rc *config.Route) (*route, error) {
 	if rc.UpstreamName != nil {
 		r.upstreams = c.byName
 	}
-	for _, l := range rc.RateLimits {
-		r.limits = append(r.limits, c.limits[l])
-	}
+	c.limit(r, rc)
 	if rc.Upstream == nil && rc.UpstreamName == nil {
 		return r, nil
 	}
@@ -119,6 +123,21 @@ func (c *routeCompiler) route(rc *config.Route) (*route, error) {
 		r.retry.budgets[u] = b
 	}
 	return r, nil
+}
+
+// limit gives r the limits of rc.
+func (c *routeCompiler) limit(r *route, rc *config.Route) {
+	for _, l := range rc.RateLimits {
+		if l.DryRun {
+			r.rehearsed = append(r.rehearsed, c.limits[l])
+		} else {
+			r.limits = append(r.limits, c.limits[l])
+		}
+	}
+	for _, l := range rc.ConcurrencyLimits {
+		r.concurrency = append(r.concurrency, c.concurrency[l])
+	}
+	r.limited = len(rc.RateLimits)+len(rc.ConcurrencyLimits) > 0
 }
 
 // rulesOf is what the routes of a listener match, for the table.

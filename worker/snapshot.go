@@ -7,7 +7,6 @@ import (
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
-	"github.com/proxyd/proxyd/limiter"
 	"github.com/proxyd/proxyd/worker/http1"
 	routing "github.com/proxyd/proxyd/worker/route"
 )
@@ -21,10 +20,12 @@ const (
 // A snapshot is a configuration compiled for this worker. It is immutable but
 // for what its upstreams keep on the loop.
 type snapshot struct {
-	number    uint64
-	config    *config.Config
-	services  map[string]*service // by the name of a listener's descriptor
-	upstreams []*upstream
+	number      uint64
+	config      *config.Config
+	services    map[string]*service // by the name of a listener's descriptor
+	upstreams   []*upstream
+	limits      []*limit       // in the order of the file
+	concurrency []*concurrency // likewise
 }
 
 // A service is a listener of the configuration: what to do with the requests
@@ -41,36 +42,37 @@ type service struct {
 	streamTimeout time.Duration // silence after which a tunnel ends
 }
 
-// A limit is a rate limit with what to count by.
-type limit struct {
-	config *config.RateLimit
-	*limiter.Limiter
-}
-
 // compile makes a snapshot of c, taking over from old (nil at first) the
 // upstreams that stay as they are.
-func compile(seg *shm.Segment, shared *shm.Slot, c *config.Config, number uint64, old *snapshot) (*snapshot, error) {
+func (w *worker) compile(seg *shm.Segment, c *config.Config, number uint64, old *snapshot) (*snapshot, error) {
 	s := &snapshot{number: number, config: c, services: make(map[string]*service)}
 	routes := routeCompiler{
 		seg: seg, upstreams: make(map[*config.Upstream]*upstream), byName: make(map[string]*upstream),
-		limits: make(map[*config.RateLimit]*limit),
+		limits: make(map[*config.RateLimit]*limit), concurrency: make(map[*config.ConcurrencyLimit]*concurrency),
 	}
 	for _, uc := range c.Upstreams {
-		u, err := old.upstream(seg, uc)
+		u, err := w.upstream(seg, uc, old)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("upstream %q: %w", uc.Name, err)
 		}
 		routes.upstreams[uc], routes.byName[uc.Name] = u, u
 		s.upstreams = append(s.upstreams, u)
 	}
 	for _, rc := range c.RateLimits {
-		l, err := limiter.New(seg, limiter.Rule{
-			Name: rc.Name, Max: rc.Max, Window: rc.Window, Keys: rc.Keys, SketchTakes: &shared.Counters[shm.SketchTakes],
-		})
+		l, err := w.newLimit(seg, rc)
 		if err != nil {
 			return nil, fmt.Errorf("rate_limit %q: %w", rc.Name, err)
 		}
-		routes.limits[rc] = &limit{rc, l}
+		routes.limits[rc] = l
+		s.limits = append(s.limits, l)
+	}
+	for _, cc := range c.ConcurrencyLimits {
+		l, err := w.newConcurrency(seg, cc)
+		if err != nil {
+			return nil, fmt.Errorf("concurrency_limit %q: %w", cc.Name, err)
+		}
+		routes.concurrency[cc] = l
+		s.concurrency = append(s.concurrency, l)
 	}
 	for _, lc := range c.Listeners {
 		v, err := newService(lc, c, &routes)
@@ -106,15 +108,17 @@ func newService(lc *config.Listener, c *config.Config, routes *routeCompiler) (*
 	return v, nil
 }
 
-func (s *snapshot) upstream(seg *shm.Segment, c *config.Upstream) (*upstream, error) {
-	if s != nil {
-		for _, u := range s.upstreams {
-			if u.same(c) {
-				return u, nil
-			}
-		}
+// upstream returns the one of old that a reload to c leaves as it is, else one
+// that is to follow it.
+func (w *worker) upstream(seg *shm.Segment, c *config.Upstream, old *snapshot) (*upstream, error) {
+	var before *upstream
+	if old != nil {
+		before = called(c.Name, old.upstreams)
 	}
-	return newUpstream(seg, c)
+	if before != nil && before.config.Same(c) {
+		return before, nil
+	}
+	return w.newUpstream(seg, c, before)
 }
 
 // install puts s in force in place of old (nil at first). It runs on the loop.
@@ -123,20 +127,20 @@ func (w *worker) install(s, old *snapshot) error {
 	if old != nil {
 		before = old.upstreams
 	}
-	for _, u := range s.upstreams {
-		if !slices.Contains(before, u) {
-			u.start(w.loop, w.slot, w.log)
-		}
-	}
 	if err := w.logTo(s.config); err != nil {
 		return err
 	}
 	if err := w.listen(s); err != nil {
 		return err
 	}
+	for _, u := range s.upstreams {
+		if !slices.Contains(before, u) {
+			u.start(called(u.config.Name, before))
+		}
+	}
 	for _, u := range before {
 		if !slices.Contains(s.upstreams, u) {
-			u.retire(w.loop)
+			u.retire(called(u.config.Name, s.upstreams))
 		}
 	}
 	return nil

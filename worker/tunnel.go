@@ -8,9 +8,7 @@ import "github.com/proxyd/proxyd/worker/http1"
 // together with its head goes first.
 func (x *exchange) tunnel(n int) {
 	x.responded(x.resp.Status)
-	o := http1.ForwardResponse{Edit: x.route.response.drops(), Extra: x.appendLines(x.extra[:0], x.route.response)}
-	x.answer = x.resp.AppendForward(x.answer[:0], &o)
-	x.extra = o.Extra
+	x.answer = x.resp.AppendForward(x.answer[:0], &http1.ForwardResponse{Edit: x.route.response.drops(), Extra: x.added()})
 	c, s, now := &x.c.stream, &x.server.stream, x.t.Now()
 	x.down.begin(s, c, x.answer, x.from, x.got, now)
 	x.down.start = n

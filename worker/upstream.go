@@ -6,56 +6,109 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/lb"
-	"github.com/proxyd/proxyd/worker/loop"
-	"github.com/proxyd/proxyd/worker/tlsconn"
+	"github.com/proxyd/proxyd/lb/discover"
 )
 
 // An upstream is a group of servers with their connections. One that a reload
-// leaves as it was stays in use, with its probes and its connections.
+// leaves as it was stays in use, with its probes and all else; one that it
+// changes is made anew, and takes the connections over.
 type upstream struct {
-	config *config.Upstream
-	name   []byte
-	pool   *lb.Pool
-	host   []byte // nil: the client's
-	tls    *tls.Config
-	conns  map[*lb.Server]*connPool
-	stop   context.CancelFunc // ends the probes
+	w          *worker
+	config     *config.Upstream
+	name       []byte
+	pool       *lb.Pool
+	host       []byte      // nil: the client's
+	tls        *tls.Config // nil: plain
+	conns      map[*lb.Server]*connPool
+	discoverer *discover.Discoverer // nil: all its servers are in the file
+	waiting    []*exchange          // for a server with room: see queue
+	usher      usher
+	retired    bool
+	stop       context.CancelFunc // ends probes and discovery
 }
 
-// newUpstream opens nothing yet; start does.
-func newUpstream(seg *shm.Segment, c *config.Upstream) (*upstream, error) {
-	specs := make([]lb.Spec, len(c.Servers))
-	for i, s := range c.Servers {
-		specs[i] = lb.Spec{Address: s.Address, Weight: s.Weight}
-	}
-	pool, err := lb.NewPool(seg, c.Name, specs, c.Health != nil)
-	if err != nil {
-		return nil, fmt.Errorf("upstream %q: %w", c.Name, err)
-	}
-	u := &upstream{config: c, name: []byte(c.Name), pool: pool, conns: make(map[*lb.Server]*connPool)}
+// newUpstream opens nothing yet; start does. old is the one that it is to follow,
+// nil if there is none.
+func (w *worker) newUpstream(seg *shm.Segment, c *config.Upstream, old *upstream) (u *upstream, err error) {
+	u = &upstream{w: w, config: c, name: []byte(c.Name)}
+	u.usher.u = u
 	if c.Host != "" {
 		u.host = []byte(c.Host)
 	}
-	if c.TLS != nil {
+	switch {
+	case old != nil && reflect.DeepEqual(old.config.TLS, c.TLS):
+		u.tls = old.tls // with its sessions
+	case c.TLS != nil:
 		if u.tls, err = clientTLS(c.TLS); err != nil {
-			return nil, fmt.Errorf("upstream %q: %w", c.Name, err)
+			return nil, err
 		}
 	}
-	for _, s := range pool.Servers() {
-		addr, err := loop.ParseAddr(s.Address)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %q: %w", c.Name, err)
-		}
-		u.conns[s] = &connPool{addr: addr, name: []byte(s.Address), server: s, upstream: u}
+	servers := make([]lb.Spec, len(c.Servers))
+	for i, s := range c.Servers {
+		servers[i] = lb.Spec{Address: s.Address, Weight: s.Weight, Backup: s.Backup}
 	}
+	if len(c.Discover) > 0 {
+		if u.discoverer, err = u.newDiscoverer(seg, servers); err != nil {
+			return nil, err
+		}
+		servers = u.discoverer.Servers()
+	}
+	settings, err := u.settings()
+	if err != nil {
+		return nil, err
+	}
+	if u.pool, err = lb.NewPool(seg, settings, servers); err != nil {
+		return nil, err
+	}
+	pools, err := u.poolsFor(servers)
+	if err != nil {
+		return nil, err
+	}
+	u.furnish(pools)
 	return u, nil
+}
+
+// settings is how u balances.
+func (u *upstream) settings() (lb.Settings, error) {
+	c := u.config
+	policy, ok := lb.ParsePolicy(c.Policy)
+	if !ok {
+		return lb.Settings{}, fmt.Errorf("unknown policy %q", c.Policy)
+	}
+	s := lb.Settings{
+		Name: c.Name, Policy: policy, Checked: c.Health != nil, SlowStart: c.SlowStart, Panic: c.PanicThreshold,
+		Connections: c.Limits.Connections, Slot: u.w.slot,
+	}
+	if e := c.Eject; e != nil {
+		s.Eject = lb.Ejection{Errors: e.Errors, For: e.For, MaxPercent: e.MaxPercent}
+	}
+	return s, nil
+}
+
+func (u *upstream) newDiscoverer(seg *shm.Segment, static []lb.Spec) (*discover.Discoverer, error) {
+	s := discover.Settings{
+		Upstream: u.config.Name, Static: static, Slot: u.w.slot, Log: u.w.log,
+		Changed: func(servers []lb.Spec) { u.w.loop.Post(func() { u.replace(servers) }) },
+		Errors:  &u.w.shared.Counters[shm.DiscoverErrors],
+	}
+	for _, d := range u.config.Discover {
+		switch d.Kind {
+		case "file":
+			s.Sources = append(s.Sources, discover.File{Path: d.Path})
+		case "dns":
+			s.Sources = append(s.Sources, discover.DNS{Name: d.Name, Port: d.Port, Resolvers: d.Resolvers})
+		default:
+			return nil, fmt.Errorf("discover %q: unknown", d.Kind)
+		}
+	}
+	return discover.New(seg, s)
 }
 
 func clientTLS(c *config.TLS) (*tls.Config, error) {
@@ -82,132 +135,116 @@ func clientTLS(c *config.TLS) (*tls.Config, error) {
 	return t, nil
 }
 
-// start puts u on l and begins its probes, if it has any.
-func (u *upstream) start(l *loop.Loop, slot int, log *slog.Logger) {
-	for _, p := range u.conns {
-		p.idle = l.NewIdle(u.config.Timeouts.Idle)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	u.stop = stop
-	if u.config.Health == nil {
-		return
-	}
-	h := u.config.Health
-	check := lb.Check{Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall, Probe: lb.ProbeTCP}
-	prober := lb.NewProber(u.pool, check, slot, log)
-	go prober.Run(ctx) // ends with its last probe, which nobody needs to wait for
-}
-
-// retire closes the idle connections of u and ends its probes. Connections in
-// use are closed when their exchange is over.
-func (u *upstream) retire(l *loop.Loop) {
-	u.stop()
-	for _, p := range u.conns {
-		p.retired = true
-		p.idle.Expire()
-		l.DropIdle(p.idle)
-	}
-}
-
-// same reports whether a reload to c leaves u as it is.
-func (u *upstream) same(c *config.Upstream) bool { return reflect.DeepEqual(u.config, c) }
-
-// A connPool keeps the idle connections of one worker to one server of one
-// upstream, hence with one TLS identity. The connection used last is used next.
-type connPool struct {
-	addr     loop.Addr
-	name     []byte // the address, for people
-	server   *lb.Server
-	upstream *upstream
-	idle     *loop.Idle
-	retired  bool
-}
-
-// A serverConn is a connection to a server. It belongs to the exchange that
-// uses it or, idle, to its pool.
-type serverConn struct {
-	stream
-	pool   *connPool
-	reused bool // it has carried an exchange before
-}
-
-// take returns an idle connection, nil if there is none. If sure, the kernel is
-// asked whether the server has closed it, which costs a call: for requests that
-// cannot be repeated should that turn out too late.
-func (p *connPool) take(sure bool) *serverConn {
-	for {
-		last := p.idle.Last()
-		if last == nil {
-			return nil
-		}
-		c := last.(*serverConn)
-		c.Unpark()
-		if sure && !c.Quiet() {
-			c.close()
+// poolsFor returns a pool of connections for each of servers by its address: the
+// present one, else a new one.
+func (u *upstream) poolsFor(servers []lb.Spec) (map[string]*connPool, error) {
+	pools := u.pools()
+	for _, s := range servers {
+		if pools[s.Address] != nil {
 			continue
 		}
-		c.reused = true
-		return c
+		p, err := newConnPool(s.Address, u.tls)
+		if err != nil {
+			return nil, err
+		}
+		pools[s.Address] = p
+	}
+	return pools, nil
+}
+
+// pools is what u has, by address.
+func (u *upstream) pools() map[string]*connPool {
+	pools := make(map[string]*connPool, len(u.conns))
+	for s, p := range u.conns {
+		pools[s.Address] = p
+	}
+	return pools
+}
+
+// furnish gives each server its pool of connections.
+func (u *upstream) furnish(pools map[string]*connPool) {
+	servers := u.pool.Servers()
+	u.conns = make(map[*lb.Server]*connPool, len(servers))
+	for _, s := range servers {
+		u.conns[s] = pools[s.Address]
 	}
 }
 
-// open makes a new connection, with its TLS handshake, before deadline (0: none).
-func (p *connPool) open(t *loop.Task, deadline int64) (*serverConn, error) {
-	c := &serverConn{pool: p}
-	times := &p.upstream.config.Timeouts
-	if err := t.Connect(&c.Conn, p.addr, earlier(t.After(times.Connect), deadline)); err != nil {
-		return nil, err
+// attach puts the pools on the loop that are not, and has all go by the limits
+// of u.
+func (u *upstream) attach() {
+	for _, p := range u.conns {
+		p.most = u.config.Limits.Idle
+		if p.idle == nil {
+			p.idle = u.w.loop.NewIdle(u.config.Timeouts.Idle)
+		}
+		p.idle.SetAfter(u.config.Timeouts.Idle)
 	}
-	if p.upstream.tls == nil {
-		return c, nil
-	}
-	c.tls = tlsconn.Client(&c.Conn, p.upstream.tls)
-	if err := c.tls.Handshake(t, earlier(t.After(times.TLS), deadline)); err != nil {
-		c.close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
-	}
-	return c, nil
 }
 
-// put takes back a connection whose exchange ended cleanly.
-func (p *connPool) put(c *serverConn) {
-	limit := p.upstream.config.Limits.Idle
-	if p.retired || limit == 0 || !c.quiet() {
-		c.close()
+// start puts u on the loop, with the connections of old (which may be nil), and
+// begins what goes on beside it.
+func (u *upstream) start(old *upstream) {
+	if old != nil && old.tls == u.tls {
+		pools := u.pools()
+		for address, p := range old.pools() {
+			pools[address] = p
+		}
+		u.furnish(pools)
+	}
+	u.attach()
+	ctx, stop := context.WithCancel(context.Background())
+	u.stop = stop
+	// What runs from here ends with stop, and nobody needs to wait for that.
+	if u.config.Health != nil {
+		prober := lb.NewProber(u.pool, u.check(), u.w.slot, u.w.log)
+		go prober.Run(ctx)
+	}
+	if u.discoverer != nil {
+		go u.discoverer.Run(ctx)
+	}
+}
+
+// replace makes servers those of u: discovery has found others.
+func (u *upstream) replace(servers []lb.Spec) {
+	if u.retired {
 		return
 	}
-	if p.idle.Len() >= limit {
-		p.idle.First().(*serverConn).close()
+	pools, err := u.poolsFor(servers)
+	if err == nil {
+		_, err = u.pool.Replace(servers)
 	}
-	c.Park(c, p.idle)
-}
-
-// quiet reports whether the server has sent nothing: what comes unasked cannot
-// be the answer to the next request. TLS may have something to say to itself.
-func (c *serverConn) quiet() bool {
-	if !c.readable() {
-		return true
-	}
-	if c.tls == nil {
-		return c.Quiet() // a read that just filled its buffer leaves it open
-	}
-	var b [1]byte
-	_, err := c.tryRead(b[:])
-	return err == loop.ErrAgain && !c.readable()
-}
-
-// Wake closes an idle connection that expired or that the server closed or
-// wrote to.
-func (c *serverConn) Wake(_ *loop.Conn, expired bool) {
-	if expired {
-		c.close()
+	if err != nil {
+		u.w.log.Error("cannot use the servers found", "upstream", u.config.Name, "error", err)
 		return
 	}
-	c.pool.put(c)
+	before := u.conns
+	u.furnish(pools)
+	u.attach()
+	retireBut(u.conns, before, u.w.loop)
+	u.admit()
 }
 
-// timedOut reports whether err is a deadline of ours.
-func timedOut(err error) bool { return errors.Is(err, loop.ErrDeadline) }
+// retire ends the probes and the discovery of u, and closes the connections that
+// next, its successor (nil if it has none), has not taken over.
+func (u *upstream) retire(next *upstream) {
+	u.retired = true
+	u.stop()
+	var kept map[*lb.Server]*connPool
+	if next != nil {
+		kept = next.conns
+	}
+	retireBut(kept, u.conns, u.w.loop)
+}
+
+// called returns the one of list with that name, nil if there is none.
+func called(name string, list []*upstream) *upstream {
+	i := slices.IndexFunc(list, func(u *upstream) bool { return u.config.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return list[i]
+}
 
 // retryAfter is the Retry-After line of a 503 while no server of u is usable.
 func (u *upstream) retryAfter(dst []byte) []byte {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
@@ -25,6 +26,8 @@ type proxy struct {
 	addr    string
 	log     *lockedBuffer
 	current *snapshot
+
+	upstreams []*upstream // that it has had
 }
 
 // startProxy runs a worker with one listener called "web" and what rest says of
@@ -45,26 +48,34 @@ func startProxyOn(t testing.TB, ln net.Listener, route, rest string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProxyIn(t, seg, 0, ln, route, rest)
+}
+
+// startProxyIn is startProxyOn beside other workers of the same segment.
+func startProxyIn(t testing.TB, seg *shm.Segment, slot int, ln net.Listener, route, rest string) *proxy {
+	t.Helper()
 	l, err := loop.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &proxy{seg: seg, log: new(lockedBuffer)}
 	p.worker = &worker{
-		loop: l, log: slog.New(slog.NewTextHandler(p.log, nil)), shared: seg.Slot(0),
+		slot: slot, loop: l, log: slog.New(slog.NewTextHandler(p.log, nil)), shared: seg.Slot(slot),
 		sockets: make(map[string]int), listeners: make(map[string]*listener), maxClients: 1000,
 		reading: make(map[*exchange]struct{}),
 	}
+	p.shared.Occupy(os.Getpid())
 	p.addr = ln.Addr().String()
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run() }()
 	t.Cleanup(func() {
+		p.parted(t)
 		l.Stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if p.current != nil {
-			for _, u := range p.current.upstreams {
+		for _, u := range p.upstreams {
+			if u.stop != nil { // a fatal error came first
 				u.stop()
 			}
 		}
@@ -80,10 +91,11 @@ func startProxyOn(t testing.TB, ln net.Listener, route, rest string) *proxy {
 func (p *proxy) configure(t testing.TB, ln net.Listener, route, rest string) {
 	t.Helper()
 	c := p.parse(t, route, rest)
-	s, err := compile(p.seg, p.shared, c, 1, p.current)
+	s, err := p.compile(p.seg, c, 1, p.current)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.upstreams = append(p.upstreams, s.upstreams...)
 	p.onLoop(func() {
 		if ln != nil {
 			p.sockets[c.Listeners[0].Addresses[0].Name()] = dup(t, ln)
@@ -94,6 +106,23 @@ func (p *proxy) configure(t testing.TB, ln net.Listener, route, rest string) {
 		t.Fatal(err)
 	}
 	p.current = s
+}
+
+// parted checks that whatever the test did, the balancer was told of the end of
+// each request that it found a server for: its clients are gone by now.
+func (p *proxy) parted(t testing.TB) {
+	left := 0
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		p.onLoop(func() { left = p.under() })
+		if left == 0 || t.Failed() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d requests are under way when all is over; want 0", left)
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (p *proxy) parse(t testing.TB, route, rest string) *config.Config {

@@ -37,6 +37,8 @@ type cli struct {
 	Reopen   reopenCommand   `cmd:"" help:"Have the running proxy open its log files anew, after they were renamed."`
 	Stop     stopCommand     `cmd:"" help:"Have the running proxy finish its requests and exit, and wait."`
 	Status   statusCommand   `cmd:"" help:"Show what the running proxy is doing."`
+	Server   serverCommand   `cmd:"" help:"List, drain, disable, enable or weigh the servers of the running proxy."`
+	Limit    limitCommand    `cmd:"" help:"List, show or reset what the running proxy's limits have counted."`
 	Demo     demoCommand     `cmd:"" help:"Run the proxy before two TLS origins of its own, on loopback."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 	Worker   workerCommand   `cmd:"" hidden:"" help:"Carry traffic. The supervisor starts these."`
@@ -49,7 +51,7 @@ func newParser(options ...kong.Option) *kong.Kong {
 		kong.Name("proxyd"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{
-			Compact: true, NoAppDescFormat: true, FlagsLast: true, WrapUpperBound: 80,
+			Compact: true, NoAppDescFormat: true, FlagsLast: true, NoExpandSubcommands: true, WrapUpperBound: 80,
 		}),
 		kong.Vars{"state_dir": config.DefaultStateDir()},
 	}, options...)...)

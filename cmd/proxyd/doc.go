@@ -9,7 +9,8 @@
 //
 // "proxyd run" becomes the supervisor; the supervisor starts this same program
 // again as "proxyd worker", a subcommand that is not for people. The commands
-// reload, stop and status talk to a running supervisor over its admin socket.
+// reload, stop, status, server, limit and their like talk to a running
+// supervisor over its admin socket.
 // "proxyd demo" is a play with the real thing on a stage of its own: origins,
 // certificates and a configuration made for the occasion and removed after it.
 //

@@ -21,7 +21,7 @@ func TestHelpIsAsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?ms)^```\n\\$ proxyd( [a-z]+)? --help\n.*?^```$")
+	block := regexp.MustCompile("(?ms)^```\n\\$ proxyd((?: [a-z]+)*) --help\n.*?^```$")
 	documented := make(map[string]bool)
 	fresh := block.ReplaceAllStringFunc(string(doc), func(old string) string {
 		command := strings.TrimSpace(block.FindStringSubmatch(old)[1])
@@ -48,11 +48,16 @@ func TestHelpIsAsDocumented(t *testing.T) {
 // commandNames lists the commands that are for people.
 func commandNames() []string {
 	var names []string
-	for _, node := range newParser().Model.Children {
-		if !node.Hidden {
-			names = append(names, node.Name)
+	var walk func(nodes []*kong.Node, before string)
+	walk = func(nodes []*kong.Node, before string) {
+		for _, node := range nodes {
+			if !node.Hidden {
+				names = append(names, before+node.Name)
+				walk(node.Children, before+node.Name+" ")
+			}
 		}
 	}
+	walk(newParser().Model.Children, "")
 	return names
 }
 

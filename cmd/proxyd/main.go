@@ -45,10 +45,22 @@ func didYouMean(parser *kong.Kong, args []string) string {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return ""
 	}
+	var commands []string
+	for _, command := range parser.Model.Children {
+		if !command.Hidden && command.Name != args[0] {
+			commands = append(commands, command.Name)
+		}
+	}
+	return suggest(args[0], commands)
+}
+
+// suggest asks whether one of names was meant that is hardly another word; "" if
+// there is none.
+func suggest(word string, names []string) string {
 	best, least := "", 3 // edits that a slip of the fingers makes
-	for _, command := range parser.Model.Leaves(true) {
-		if d := levenshtein.Distance(args[0], command.Name, nil); d > 0 && d < least {
-			best, least = command.Name, d
+	for _, name := range names {
+		if d := levenshtein.Distance(word, name, nil); d < least {
+			best, least = name, d
 		}
 	}
 	if best == "" {

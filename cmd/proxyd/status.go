@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"text/tabwriter"
 	"time"
 
+	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/supervisor/admin"
 )
 
@@ -29,15 +29,16 @@ func (c *statusCommand) Run() error {
 		return controlError("status", err)
 	}
 	if c.Format == "json" {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(status)
+		return printJSON(os.Stdout, status)
 	}
-	return printStatus(os.Stdout, status, time.Now())
+	brief, cancelBrief := context.WithTimeout(ctx, 1500*time.Millisecond) // one worker may fail to answer
+	defer cancelBrief()
+	servers, _ := client.Servers(brief) // none can be had of a proxy that just starts or stops
+	return printStatus(os.Stdout, status, servers, time.Now())
 }
 
-// printStatus shows s as it was at now.
-func printStatus(out io.Writer, s admin.Status, now time.Time) error {
+// printStatus shows s and the servers as they were at now.
+func printStatus(out io.Writer, s admin.Status, servers handoff.Servers, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "proxyd\t%s, pid %d, %s for %s\n", s.Version, s.Pid, s.State, age(s.Started, now))
 	fmt.Fprintf(w, "serving\tgeneration %d of workers, under supervisor %d\n", s.Generation, s.Incarnation)
@@ -53,6 +54,9 @@ func printStatus(out io.Writer, s admin.Status, now time.Time) error {
 	}
 	for _, l := range s.Listeners {
 		fmt.Fprintf(w, "listener\t%s%s\n", l.Address, bound(l))
+	}
+	for _, u := range servers.Upstreams {
+		fmt.Fprintf(w, "upstream\t%s, %d of %s usable\n", printable(u.Name), usable(u), count(len(u.Servers), "server"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -70,6 +74,17 @@ func printStatus(out io.Writer, s admin.Status, now time.Time) error {
 		}
 	}
 	return w.Flush()
+}
+
+// usable counts the servers of u that get new requests.
+func usable(u handoff.Upstream) int {
+	n := 0
+	for i := range u.Servers {
+		if u.Servers[i].Usable() {
+			n++
+		}
+	}
+	return n
 }
 
 // bound says where a listener is if its configured address does not.

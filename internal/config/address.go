@@ -87,7 +87,7 @@ func parseListen(text string) (Address, error) {
 		dual := netip.AddrPortFrom(netip.IPv6Unspecified(), port)
 		return Address{"tcp", dual.String(), text}, err
 	}
-	addr, err := parseIPPort(text)
+	addr, err := parseIPPort(text, 80)
 	if err != nil {
 		return Address{}, fmt.Errorf(`%w. Write it as "ip:port", ":port", "unix:/path" or "systemd:name"`, err)
 	}
@@ -104,9 +104,9 @@ func parseServer(text string) (string, error) {
 		path, err := parseUnix(text)
 		return "unix:" + path, err
 	}
-	addr, err := parseIPPort(text)
+	addr, err := parseIPPort(text, 80)
 	if errors.Is(err, errHostName) {
-		return "", fmt.Errorf(`%w. Names come with discover "dns", which is not supported yet; write "ip:port"`, err)
+		return "", fmt.Errorf(`%w. Write "ip:port" here; for names there is discover "dns" { name = "..." }`, err)
 	} else if err != nil {
 		return "", fmt.Errorf(`%w. Write it as "ip:port", "[ip]:port" or "unix:/path"`, err)
 	}
@@ -129,13 +129,14 @@ func parseUnix(text string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
-func parseIPPort(text string) (netip.AddrPort, error) {
+// parseIPPort parses "ip:port". Its errors show the usual port.
+func parseIPPort(text string, usual uint16) (netip.AddrPort, error) {
 	var none netip.AddrPort
 	if strings.Contains(text, "%") {
 		return none, fmt.Errorf("%q has a zone, which is not supported", text)
 	}
 	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return none, fmt.Errorf("%q is an address without a port, as in %q", text, netip.AddrPortFrom(ip, 80))
+		return none, fmt.Errorf("%q is an address without a port, as in %q", text, netip.AddrPortFrom(ip, usual))
 	}
 	if _, err := parsePort(text); err != nil {
 		return none, err

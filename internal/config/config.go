@@ -17,6 +17,9 @@ type Config struct {
 	RateLimits []*RateLimit // in the order of the file
 	AccessLogs []*AccessLog // in the order of the file, each with an Output of its own
 
+	// ConcurrencyLimits are in the order of the file. None has the name of a rate limit.
+	ConcurrencyLimits []*ConcurrencyLimit
+
 	UpstreamOf map[string]*Upstream // by name
 }
 
@@ -68,19 +71,43 @@ type ListenerLimits struct {
 // An Upstream is a group of servers that answer alike.
 type Upstream struct {
 	Name     string
-	Servers  []Server // at least one, all different
-	Policy   string   // "round_robin"
-	Host     string   // Host field sent upstream; "": the client's
-	TLS      *TLS     // nil: plain
-	Health   *Health  // nil: servers always count as up
-	Timeouts UpstreamTimeouts
-	Limits   UpstreamLimits
+	Servers  []Server   // all different, not all of them backups; at least one, or one Discover
+	Discover []Discover // where more servers are found, all different
+	Policy   string     // "round_robin", "random", "least_request", "p2c", "ewma", "maglev" or "ketama"
+	// HashKey is what maglev and ketama send to one server, nil for the others. It
+	// is of the request as it came. Null: as if random.
+	HashKey        *Expr
+	SlowStart      time.Duration // until a server that came up gets its full share; 0: at once
+	PanicThreshold int           // percent; fewer primaries up than this: all are used; 0: never
+	Host           string        // Host field sent upstream; "": the client's
+	TLS            *TLS          // nil: plain
+	Health         *Health       // nil: servers always count as up
+	Eject          *Eject        // nil: never
+	Timeouts       UpstreamTimeouts
+	Limits         UpstreamLimits
 }
 
 // A Server is one address of an upstream.
 type Server struct {
 	Address string // "ip:port", "[ip]:port" or "unix:/path"
 	Weight  int    // 1 or more
+	Backup  bool   // used when no primary is usable
+}
+
+// A Discover says where more servers of an upstream are found.
+type Discover struct {
+	Kind      string   // "file" or "dns"
+	Path      string   // of "file": absolute
+	Name      string   // of "dns": a DNS name, lower case, no dot at its end; of SRV records if it begins with "_"
+	Port      int      // of "dns": of the addresses; 0 for SRV records, which have their own
+	Resolvers []string // of "dns": "ip:port" or "[ip]:port"; none: those of the system
+}
+
+// Eject says when a server is not used for a while because of how it answers.
+type Eject struct {
+	Errors     int           // in a row, 1 or more
+	For        time.Duration // the first time
+	MaxPercent int           // of the servers at once, 1 to 100
 }
 
 // TLS says how to speak TLS to the servers of an upstream.
@@ -92,7 +119,17 @@ type TLS struct {
 
 // Health says how to probe the servers of an upstream.
 type Health struct {
-	Kind     string // "tcp"
+	Kind string // "tcp", "http" or "grpc"
+	Path string // of "http": of the request, with its query
+	// Host is the Host field or the :authority of "http" and "grpc"; "": the
+	// server's address.
+	Host    string
+	Service string // of "grpc": whose health is asked for; "": the server's
+	// Expect says of the status in Subject, of "http", whether it is a pass; nil:
+	// 200 to 399 is. It asks for ResponseStatus only.
+	Expect    *Condition
+	InitialUp bool // servers count as up before their first probe
+
 	Interval time.Duration
 	Timeout  time.Duration // at most Interval
 	Rise     int           // passes in a row until a server is up
@@ -110,17 +147,38 @@ type UpstreamTimeouts struct {
 
 // UpstreamLimits bound what an upstream may hold.
 type UpstreamLimits struct {
-	Idle int // pooled idle connections per worker
+	Idle        int // pooled idle connections per worker
+	Connections int // requests in flight per server, over all workers; 0: unlimited
+	Pending     int // requests per worker that wait while all servers have Connections; 0: none waits
 }
 
 // A RateLimit bounds the requests that share a key.
 type RateLimit struct {
-	Name    string
-	Key     *Expr // null: not limited
-	Max     int64 // requests per Window, 1 or more
-	Window  time.Duration
-	Keys    int  // capacity of the exact table
-	Headers bool // X-Rate-Limit-* on refused requests
+	Name      string
+	Key       *Expr // null: not limited
+	Max       int64 // requests per Window, 1 or more
+	Window    time.Duration
+	Keys      int             // capacity of the exact table
+	Headers   string          // "x-rate-limit", "ietf", "both" or "none"
+	Algorithm string          // "estimator", "window" or "gcra"
+	Burst     int64           // of "gcra": requests at once, 1 or more; else 0
+	Overrides map[string]Rate // by key, instead of Max and Window; nil: none
+	DryRun    bool            // counted, but never refused
+}
+
+// A Rate is a number of requests in a window of time.
+type Rate struct {
+	Max    int64 // 1 or more
+	Window time.Duration
+}
+
+// A ConcurrencyLimit bounds the requests in flight that share a key.
+type ConcurrencyLimit struct {
+	Name   string
+	Key    *Expr // null: not limited
+	Max    int64 // 1 or more
+	Keys   int   // in flight at once, per worker, each counted by itself
+	DryRun bool  // counted, but never refused
 }
 
 // An AccessLog says which requests are written down, where, and how.

@@ -61,10 +61,10 @@ func TestShipped(t *testing.T) {
 		t.Fatal("the rate limit has no key")
 	}
 	c.RateLimits[0].Key = nil
-	limit := &RateLimit{Name: "per_app", Max: 1, Window: time.Second, Keys: 1_000_000, Headers: true}
+	limit := &RateLimit{Name: "per_app", Max: 1, Window: time.Second, Keys: 1_000_000, Headers: "x-rate-limit", Algorithm: "estimator"}
 	one := &Upstream{
 		Name:    "one",
-		Servers: []Server{{"1.1.1.1:443", 1}, {"1.0.0.1:443", 1}},
+		Servers: []Server{{Address: "1.1.1.1:443", Weight: 1}, {Address: "1.0.0.1:443", Weight: 1}},
 		Policy:  "round_robin",
 		Host:    "one.one.one.one",
 		TLS:     &TLS{SNI: "one.one.one.one", Verify: true},
@@ -72,7 +72,7 @@ func TestShipped(t *testing.T) {
 		Timeouts: UpstreamTimeouts{
 			Connect: 3 * time.Second, TLS: 5 * time.Second, FirstByte: time.Minute, BodyIdle: time.Minute, Idle: time.Minute,
 		},
-		Limits: UpstreamLimits{Idle: 128},
+		Limits: UpstreamLimits{Idle: 128, Pending: 256},
 	}
 	dir := DefaultStateDir()
 	want := &Config{
@@ -100,7 +100,8 @@ func TestShipped(t *testing.T) {
 	}
 }
 
-// TestFull loads testdata/good/full.hcl, which sets everything that is built.
+// TestFull loads testdata/good/full.hcl, which sets everything but what routes.hcl
+// and balancing.hcl do.
 func TestFull(t *testing.T) {
 	t.Setenv("PROXYD_TEST_HOST", "api.example.com")
 	b, c, err := Load("testdata/good/full.hcl")
@@ -146,10 +147,10 @@ func TestFull(t *testing.T) {
 	wantUpstream := &Upstream{
 		Name: "api",
 		Servers: []Server{
-			{"10.0.0.1:443", 1},
-			{"[2001:db8::1]:443", 1},
-			{"10.0.0.2:443", 2},
-			{"unix:/run/api.sock", 1},
+			{Address: "10.0.0.1:443", Weight: 1},
+			{Address: "[2001:db8::1]:443", Weight: 1},
+			{Address: "10.0.0.2:443", Weight: 2},
+			{Address: "unix:/run/api.sock", Weight: 1},
 		},
 		Policy: "round_robin",
 		Host:   "api.example.com:8443",
@@ -158,13 +159,13 @@ func TestFull(t *testing.T) {
 		Timeouts: UpstreamTimeouts{
 			Connect: time.Second, TLS: 2 * time.Second, FirstByte: 3 * time.Second, BodyIdle: 4 * time.Second, Idle: 5 * time.Second,
 		},
-		Limits: UpstreamLimits{Idle: 64},
+		Limits: UpstreamLimits{Idle: 64, Pending: 256},
 	}
 	if diff := cmp.Diff(wantUpstream, c.Upstreams[0]); diff != "" {
 		t.Errorf("upstream: want -, got +:\n%s", diff)
 	}
 	r := c.RateLimits[0]
-	if r.Max != 600 || r.Window != time.Minute || r.Keys != 5000 || r.Headers {
+	if r.Max != 600 || r.Window != time.Minute || r.Keys != 5000 || r.Headers != "none" {
 		t.Errorf("got %+v; want 600 per minute, 5000 keys, no headers", r)
 	}
 	if route := l.Routes[0]; route.Upstream != c.Upstreams[0] || len(route.RateLimits) != 2 || route.RateLimits[1] != r {
@@ -329,6 +330,9 @@ func FuzzParse(f *testing.F) {
 				exercise(t, r, s)
 			}
 		}
+		for _, u := range c.Upstreams {
+			exerciseUpstream(t, u, s)
+		}
 		for _, a := range c.AccessLogs {
 			var buf []byte
 			if (a.Text == nil) != (a.Format != "text") || a.Text != nil && a.Text.Eval(s, &buf) == nil {
@@ -339,13 +343,34 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for _, r := range c.RateLimits {
-			if r.Max < 1 || r.Window <= 0 {
+			if r.Max < 1 || r.Window <= 0 || (r.Algorithm == "gcra") != (r.Burst > 0) {
 				t.Fatalf("got rate limit %+v", r)
 			}
 			var buf []byte
 			r.Key.Eval(s, &buf)
 		}
 	})
+}
+
+// exerciseUpstream holds that u has servers or may find some, and evaluates its
+// expressions.
+func exerciseUpstream(t *testing.T, u *Upstream, s Subject) {
+	keyed := u.Policy == "maglev" || u.Policy == "ketama"
+	if len(u.Servers)+len(u.Discover) == 0 || keyed != (u.HashKey != nil) || !u.Same(u) {
+		t.Fatalf("got upstream %+v", u)
+	}
+	for _, v := range u.Discover {
+		if (v.Path == "") == (v.Name == "") || v.Path != "" && !filepath.IsAbs(v.Path) {
+			t.Fatalf("got discover %+v", v)
+		}
+	}
+	var buf []byte
+	if keyed {
+		u.HashKey.Eval(s, &buf)
+	}
+	if u.Health != nil && u.Health.Expect != nil {
+		u.Health.Expect.Holds(s, &buf)
+	}
 }
 
 // exercise holds that r does one thing and evaluates all of its expressions.

@@ -18,8 +18,7 @@ type decoder struct {
 
 	names      map[string]hcl.Range // by "type name": where it is defined
 	upstreams  map[string]*Upstream
-	rateLimits map[string]*RateLimit
-	unbuilt    map[string]bool               // names of blocks that are not built yet, which may be referred to
+	limits     map[string]limit
 	routeCount int                           // of all listeners
 	yielded    map[hclsyntax.Expression]bool // checked as names of upstreams
 	programs   int                           // about the instructions of all regular expressions
@@ -28,13 +27,12 @@ type decoder struct {
 // parse makes the Config of b.
 func parse(b *Bundle) (*Config, error) {
 	d := &decoder{
-		mistakes:   mistakes{file: string(b.data.Path), src: b.data.Text},
-		bundle:     b,
-		names:      map[string]hcl.Range{},
-		upstreams:  map[string]*Upstream{},
-		rateLimits: map[string]*RateLimit{},
-		unbuilt:    map[string]bool{},
-		yielded:    map[hclsyntax.Expression]bool{},
+		mistakes:  mistakes{file: string(b.data.Path), src: b.data.Text},
+		bundle:    b,
+		names:     map[string]hcl.Range{},
+		upstreams: map[string]*Upstream{},
+		limits:    map[string]limit{},
+		yielded:   map[hclsyntax.Expression]bool{},
 	}
 	tree, complete := d.body()
 	if tree == nil {
@@ -57,6 +55,9 @@ func (d *decoder) config(root *section) *Config {
 	c := &Config{Path: d.file, Supervisor: d.supervisor(root), UpstreamOf: d.upstreams}
 	for _, s := range root.blocks["rate_limit"] {
 		c.RateLimits = append(c.RateLimits, d.rateLimit(s))
+	}
+	for _, s := range root.blocks["concurrency_limit"] {
+		c.ConcurrencyLimits = append(c.ConcurrencyLimits, d.concurrencyLimit(s))
 	}
 	for _, s := range root.blocks["upstream"] {
 		c.Upstreams = append(c.Upstreams, d.upstream(s))
@@ -102,7 +103,7 @@ func (d *decoder) section(spec *block, b *hclsyntax.Block) *section {
 		}
 	}
 	for i := range spec.args {
-		if a := &spec.args[i]; a.required && !s.has(a.name) && !s.failed(a.name) {
+		if a := &spec.args[i]; a.required && a.fits(s.label) && !s.has(a.name) && !s.failed(a.name) {
 			d.absent(s.at, "Missing required argument", "The argument %q is required, but no definition was found.", a.name)
 		}
 	}
@@ -160,10 +161,6 @@ func (d *decoder) innerBlock(s *section, b *hclsyntax.Block) {
 	}
 	spec := &s.spec.blocks[i]
 	if spec.later {
-		s.skipped = append(s.skipped, spec.name)
-		if spec.label == "name" && len(b.Labels) == 1 {
-			d.unbuilt[b.Labels[0]] = true
-		}
 		d.unsupported(b.TypeRange, spec.name)
 		return
 	}
@@ -223,8 +220,9 @@ func (d *decoder) argument(s *section, a *hclsyntax.Attribute) {
 	spec := &s.spec.args[i]
 	switch {
 	case spec.later:
-		s.skipped = append(s.skipped, spec.name)
 		d.unsupported(a.NameRange, spec.name)
+	case !spec.fits(s.label) && slices.Contains(s.spec.kinds, s.label):
+		d.at(a.NameRange, "No effect", "%q is for %s %s; this one is %q.", spec.name, s.spec.name, quoted(spec.of, "and"), s.label)
 	case spec.kind == objectKind:
 		d.object(s, spec, a.Expr)
 	default:
@@ -313,20 +311,20 @@ func keyName(e hclsyntax.Expression) (string, bool) {
 	return "", false
 }
 
-// define reports s if its name is taken, else takes it.
+// define reports s if a block of the same kind has its name already, else takes
+// the name.
 func (d *decoder) define(kind string, s *section) {
 	if s.label == "" {
 		return
 	}
 	name := kind + " " + s.label
 	if first, taken := d.names[name]; taken {
-		d.duplicate(s, first)
+		d.duplicate(kind, s, first)
 		return
 	}
 	d.names[name] = s.at
 }
 
-// duplicate reports a block whose name another of its type has already.
-func (d *decoder) duplicate(s *section, first hcl.Range) {
-	d.at(s.at, "Duplicate name", "Another %s is named %q already, at line %d.", s.spec.name, s.label, first.Start.Line)
+func (d *decoder) duplicate(kind string, s *section, first hcl.Range) {
+	d.at(s.at, "Duplicate name", "Another %s is named %q already, at line %d.", kind, s.label, first.Start.Line)
 }

@@ -50,7 +50,8 @@ type truthFunc func(s Subject, buf *[]byte) bool
 
 // An Expr is a compiled expression. It may be used by many goroutines at once.
 type Expr struct {
-	eval textFunc
+	eval   textFunc
+	origin origin
 }
 
 // Eval returns the value of e for s, nil if it is null. The result lies in the
@@ -61,7 +62,8 @@ func (e *Expr) Eval(s Subject, buf *[]byte) []byte { return e.eval(s, buf) }
 // A Condition is a compiled expression that is true or false. It may be used by
 // many goroutines at once.
 type Condition struct {
-	holds truthFunc
+	holds  truthFunc
+	origin origin
 }
 
 // Holds reports whether c is true for s. It uses buf as Eval does.

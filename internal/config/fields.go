@@ -45,20 +45,16 @@ func (d *decoder) headerOps(s *section) HeaderOps {
 
 // fields reads an object of header fields.
 func (d *decoder) fields(a *arg, e hclsyntax.Expression) (any, bool) {
-	def := d.definition(e)
-	cons, ok := def.(*hclsyntax.ObjectConsExpr)
+	items, ok := d.pairs(a, e)
 	if !ok {
-		if !isBroken(def) {
-			d.at(def.Range(), "Invalid value", "%q is an object: write { \"name\" = value, ... }.", a.name)
-		}
 		return nil, false
 	}
-	if len(cons.Items) > maxFields {
+	if len(items) > maxFields {
 		d.at(e.Range(), "Too many headers", "%q may have %d.", a.name, maxFields)
 		return nil, false
 	}
 	list, valid := []HeaderOp{}, true
-	for _, item := range cons.Items {
+	for _, item := range items {
 		at := item.KeyExpr.Range()
 		name, ok := keyName(item.KeyExpr)
 		err := checkFieldName(strings.ToLower(name))

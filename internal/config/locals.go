@@ -13,6 +13,9 @@ type local struct {
 	node  node
 	need  need
 	ok    bool
+
+	origin origin
+	traced bool // origin is known
 }
 
 type localState int

@@ -69,20 +69,21 @@ func parseRouteHost(text string) (string, error) {
 		return "", fmt.Errorf(`%q has a "*" within. It may only stand for all labels before a name, as in "*.example.com"`, text)
 	case strings.ContainsFunc(rest, func(r rune) bool { return r >= 0x80 }):
 		return "", fmt.Errorf(`%q is not in ASCII. Write it as in DNS, with "xn--"`, text)
-	case !isHostName(name) || len(name) > 253 || badLabel(name):
+	case !isDNSName(name):
 		return "", fmt.Errorf("%q is neither a host name nor an IP address", text)
 	}
 	return wild + name, nil
 }
 
-// badLabel reports whether a label of a DNS name has a length it may not have.
-func badLabel(name string) bool {
+// isDNSName is isHostName for a name without a dot at its end whose labels have
+// lengths that they may have in DNS, too.
+func isDNSName(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
-			return true
+			return false
 		}
 	}
-	return false
+	return isHostName(name) && len(name) <= 253
 }
 
 // pathPattern parses a pattern of paths.

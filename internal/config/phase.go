@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
@@ -14,6 +16,9 @@ const (
 	routed                // it has been found
 	answered              // the head of the response is there
 	logged                // all is over
+
+	// probed is not of a request: a probe has been answered.
+	probed
 )
 
 // where says which expressions are evaluated in p or later.
@@ -29,10 +34,11 @@ func (p phase) where() string {
 	return "everywhere"
 }
 
-// A need is the variable of an expression that is known last.
+// A need is what an expression asks for.
 type need struct {
-	since phase
-	name  string
+	since   phase
+	name    string // of the variable that is known last
+	request string // the variable that a probe does not have, "" if none
 }
 
 // A context is what the compilation of an expression depends on, and what is
@@ -60,15 +66,20 @@ func (d *decoder) compileIn(c context, e hclsyntax.Expression) (node, bool) {
 // known when it is evaluated. by is the local that brings n, or "".
 func (d *decoder) use(n need, by string, at hcl.Range) bool {
 	if n.since > d.need.since {
-		d.need = n
+		d.need.since, d.need.name = n.since, n.name
 	}
-	if n.since <= d.phase {
+	d.need.request = cmp.Or(d.need.request, n.request)
+	summary, name, what := "Not known yet", n.name, "not known here yet. It can be used "+n.since.where()
+	if d.phase == probed {
+		summary, name, what = "Not known", n.request, "not known of a probe, but response.status is"
+	}
+	switch {
+	case d.phase == probed && n.request == "" || d.phase != probed && n.since <= d.phase:
 		return true
-	}
-	if by != "" {
-		d.at(at, "Not known yet", "%s needs %s, which is not known here yet. It can be used %s.", by, n.name, n.since.where())
-	} else {
-		d.at(at, "Not known yet", "%s is not known here yet. It can be used %s.", n.name, n.since.where())
+	case by != "":
+		d.at(at, summary, "%s needs %s, which is %s.", by, name, what)
+	default:
+		d.at(at, summary, "%s is %s.", name, what)
 	}
 	return false
 }

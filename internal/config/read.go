@@ -33,6 +33,8 @@ func (d *decoder) value(a *arg, e hclsyntax.Expression) (any, bool) {
 		return d.fieldValue(a.name, a.phase, e)
 	case fieldsKind:
 		return d.fields(a, e)
+	case ratesKind:
+		return d.rates(a, e)
 	case networksKind:
 		return d.networks(a, e)
 	case listKind:
@@ -133,14 +135,41 @@ func (d *decoder) checkChoice(at hcl.Range, name, value string, choices, unbuilt
 	if slices.Contains(choices, value) {
 		return true
 	}
-	quoted := `"` + strings.Join(choices, `" or "`) + `"`
 	if slices.Contains(unbuilt, value) {
-		d.at(at, "Not supported yet", "%s %q is not supported yet; use %s.", name, value, quoted)
+		d.at(at, "Not supported yet", "%s %q is not supported yet; use %s.", name, value, quoted(choices, "or"))
 		return false
 	}
 	hint := didYouMean(value, slices.Concat(choices, unbuilt))
-	d.at(at, "Invalid value", "%q is not a value of %s, which may be %s.%s", value, name, quoted, hint)
+	d.at(at, "Invalid value", "%q is not a value of %s, which may be %s.%s", value, name, quoted(choices, "or"), hint)
 	return false
+}
+
+// quoted returns texts in quotes, with word before the last.
+func quoted(texts []string, word string) string {
+	var b strings.Builder
+	for i, text := range texts {
+		switch {
+		case i > 0 && i == len(texts)-1:
+			b.WriteString(" " + word + " ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Quote(text))
+	}
+	return b.String()
+}
+
+// pairs reads the names and values of an object whose names are not the schema's.
+func (d *decoder) pairs(a *arg, e hclsyntax.Expression) ([]hclsyntax.ObjectConsItem, bool) {
+	def := d.definition(e)
+	cons, ok := def.(*hclsyntax.ObjectConsExpr)
+	if !ok {
+		if !isBroken(def) {
+			d.at(def.Range(), "Invalid value", "%q is an object: write { \"name\" = value, ... }.", a.name)
+		}
+		return nil, false
+	}
+	return cons.Items, true
 }
 
 func (d *decoder) count(a *arg, n node, at hcl.Range) (any, bool) {
@@ -205,11 +234,14 @@ func (d *decoder) item(a *arg, e hclsyntax.Expression) (item, bool) {
 // expression compiles a value that is evaluated for each request.
 func (d *decoder) expression(a *arg, e hclsyntax.Expression) (any, bool) {
 	n, ok := d.compileFor(a.phase, e)
-	if ok && n.kind == nullNode {
+	if !ok {
+		return nil, false
+	}
+	if n.kind == nullNode {
 		d.null(a.name, e.Range())
 		return nil, false
 	}
-	return &Expr{eval: n.asText()}, ok
+	return &Expr{n.asText(), d.originOf(e)}, true
 }
 
 // conditionOf compiles a condition that is evaluated for each request.
@@ -224,7 +256,7 @@ func (d *decoder) conditionOf(a *arg, e hclsyntax.Expression) (any, bool) {
 	if n.constant && n.value == "true" {
 		return (*Condition)(nil), true
 	}
-	return &Condition{holds: n.asTruth()}, true
+	return &Condition{n.asTruth(), d.originOf(e)}, true
 }
 
 // format compiles the line of a log.

@@ -14,7 +14,7 @@ import (
 
 var kindNames = map[kind]string{
 	textKind: "text", pathKind: "path", hostKind: "host", durationKind: "duration", sizeKind: "size", countKind: "count",
-	autoKind: "auto", boolKind: "bool", choiceKind: "choice", rateKind: "rate", listKind: "list", expressionKind: "expression",
+	autoKind: "auto", boolKind: "bool", choiceKind: "choice", rateKind: "rate", ratesKind: "rates", listKind: "list", expressionKind: "expression",
 	conditionKind: "condition", formatKind: "expression", upstreamKind: "expression", percentKind: "percent",
 	networksKind: "networks", fieldKind: "expression", fieldsKind: "fields",
 }
@@ -170,5 +170,43 @@ func compare(t *testing.T, what string, schema, docs []string) {
 	}
 	if diff := cmp.Diff(schema, docs); diff != "" {
 		t.Errorf("%s: schema -, docs/reference.md +:\n%s", what, diff)
+	}
+}
+
+// TestReferenceExamples loads the examples of docs/reference.md, each in the
+// blocks that it needs around it.
+func TestReferenceExamples(t *testing.T) {
+	data, err := os.ReadFile("../../docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const listener = "listener \"web\" {\n address = \":80\"\n%s\n}\n"
+	const route = "route \"all\" {\n upstream = \"api\"\n%s\n}\n"
+	const upstream = "upstream \"%s\" {\n servers = [\"10.0.0.1:80\"]\n%s\n}\n"
+	canary := fmt.Sprintf(upstream, "canary", "")
+	api := fmt.Sprintf(upstream, "api", "")
+	all := fmt.Sprintf(listener, fmt.Sprintf(route, ""))
+	examples := regexp.MustCompile("(?s)```hcl\n(.*?)```").FindAllStringSubmatch(string(data), -1)
+	if len(examples) < 8 {
+		t.Errorf("got %d examples; want at least 8", len(examples))
+	}
+	for _, m := range examples {
+		text := m[1]
+		switch word, _, _ := strings.Cut(text, " "); word {
+		case "listener":
+		case "route":
+			text = fmt.Sprintf(listener, text) + api + canary
+		case "request_headers":
+			text = fmt.Sprintf(listener, fmt.Sprintf(route, text)) + api
+		case "upstream":
+			text += all
+		case "discover", "health":
+			text = fmt.Sprintf(upstream, "api", text) + all
+		default:
+			text += all + api
+		}
+		if _, _, err := load(t, text); err != nil {
+			t.Errorf("%s\n%v", m[1], err)
+		}
 	}
 }

@@ -20,12 +20,13 @@ type Route struct {
 	Redirect     *Redirect
 	Respond      *Respond
 
-	RateLimits      []*RateLimit // all must admit a request
-	Timeouts        RouteTimeouts
-	Retry           *Retry    // nil: DefaultRetry
-	StripPrefix     string    // "/v1", no slash at its end; "": nothing
-	RequestHeaders  HeaderOps // on the request that goes upstream
-	ResponseHeaders HeaderOps // on the response that goes to the client
+	RateLimits        []*RateLimit        // all must admit a request
+	ConcurrencyLimits []*ConcurrencyLimit // and so must these
+	Timeouts          RouteTimeouts
+	Retry             *Retry    // nil: DefaultRetry
+	StripPrefix       string    // "/v1", no slash at its end; "": nothing
+	RequestHeaders    HeaderOps // on the request that goes upstream
+	ResponseHeaders   HeaderOps // on the response that goes to the client
 }
 
 // A PathKind says how a PathPattern matches.

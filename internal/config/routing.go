@@ -22,7 +22,7 @@ func (d *decoder) routes(s *section, l *Listener) {
 			break
 		}
 		if first, taken := names[b.label]; taken && b.label != "" {
-			d.duplicate(b, first)
+			d.duplicate("route", b, first)
 		} else {
 			names[b.label] = b.at
 		}
@@ -53,7 +53,7 @@ func (d *decoder) route(s *section) *Route {
 		r.Hosts = nil
 	}
 	d.action(s, r)
-	d.limits(s, r)
+	d.limitsOf(s, r)
 	if s.has("retry") {
 		r.Retry = d.retry(s)
 	}
@@ -211,20 +211,4 @@ func (d *decoder) stripPrefix(s *section) string {
 		d.at(s.whereOf("strip_prefix"), "Invalid value", "%q has characters that no path has as it is sent, or that have no meaning here.", text)
 	}
 	return text
-}
-
-// limits gives r its rate limits.
-func (d *decoder) limits(s *section, r *Route) {
-	for _, it := range s.items("rate_limit") {
-		limit := d.rateLimits[it.text]
-		switch {
-		case limit == nil && !d.unbuilt[it.text]:
-			d.absent(it.at, "Unknown rate limit", "There is no rate_limit %q.%s", it.text, nearestKey(it.text, d.rateLimits))
-		case limit == nil: // of a kind not built yet, reported there
-		case slices.Contains(r.RateLimits, limit):
-			d.at(it.at, "Duplicate rate limit", "%q is in this list already.", it.text)
-		default:
-			r.RateLimits = append(r.RateLimits, limit)
-		}
-	}
 }

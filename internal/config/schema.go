@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A kind says which values an argument takes.
 type kind int
@@ -16,6 +19,7 @@ const (
 	boolKind                   // true or false
 	choiceKind                 // one of choices
 	rateKind                   // "10/s"
+	ratesKind                  // { text = rate }
 	percentKind                // "20%"
 	listKind                   // texts in brackets; a single text counts as a list of one
 	networksKind               // list of networks and addresses
@@ -34,8 +38,9 @@ type arg struct {
 	name     string
 	kind     kind
 	required bool
-	later    bool // known, but not built yet
-	def      any  // of the type that the kind's reader returns; nil: none
+	later    bool     // known, but not built yet
+	of       []string // the labels of blocks that have it; none: all
+	def      any      // of the type that the kind's reader returns; nil: none
 	min, max int64
 	choices  []string
 	unbuilt  []string // choices that are known, but not built yet
@@ -82,8 +87,9 @@ func countArg(name string, def, lo, hi int64) arg {
 	return arg{name: name, kind: countKind, def: def, min: lo, max: hi}
 }
 
-func choiceArg(name, def string, unbuilt ...string) arg {
-	return arg{name: name, kind: choiceKind, def: def, choices: []string{def}, unbuilt: unbuilt}
+// choiceArg is an argument whose default is the first of choices.
+func choiceArg(name string, choices ...string) arg {
+	return arg{name: name, kind: choiceKind, def: choices[0], choices: choices}
 }
 
 func objectArg(name string, args ...arg) arg { return arg{name: name, kind: objectKind, args: args} }
@@ -93,6 +99,11 @@ func expressionArg(name string, p phase) arg { return arg{name: name, kind: expr
 func conditionArg(name string, p phase) arg { return arg{name: name, kind: conditionKind, phase: p} }
 
 func (a arg) needed() arg { a.required = true; return a }
+
+func (a arg) only(labels ...string) arg { a.of = labels; return a }
+
+// fits reports whether a may stand in a block with the given label.
+func (a *arg) fits(label string) bool { return a.of == nil || slices.Contains(a.of, label) }
 
 // later returns arguments that are known, but not built yet.
 func later(names ...string) []arg {
@@ -118,7 +129,7 @@ var schema = block{
 		listenerBlock,
 		upstreamBlock,
 		rateLimitBlock,
-		{name: "concurrency_limit", label: "name", later: true},
+		concurrencyLimitBlock,
 		accessLogBlock,
 		{name: "admin", later: true},
 	},
@@ -217,11 +228,19 @@ var accessLogBlock = block{
 
 var upstreamBlock = block{
 	name: "upstream", label: "name",
-	args: with(later("hash_key", "slow_start", "panic_threshold", "eject"),
+	args: []arg{
 		listArg("servers"),
 		choiceArg("policy", "round_robin", "random", "least_request", "p2c", "ewma", "maglev", "ketama"),
-		arg{name: "host", kind: hostKind},
-		choiceArg("protocol", "h1", "h2", "h2c"),
+		expressionArg("hash_key", routed),
+		durationArg("slow_start", 0, 0, hour),
+		{name: "panic_threshold", kind: percentKind, def: percent(0), max: 100},
+		{name: "host", kind: hostKind},
+		{name: "protocol", kind: choiceKind, def: "h1", choices: []string{"h1"}, unbuilt: []string{"h2", "h2c"}},
+		objectArg("eject",
+			countArg("errors", 5, 1, 1000),
+			durationArg("for", 10*time.Second, second/10, hour),
+			countArg("max_percent", 50, 1, 100),
+		),
 		objectArg("timeouts",
 			durationArg("connect", 3*time.Second, second/1000, hour),
 			durationArg("tls", 5*time.Second, second/1000, hour),
@@ -229,41 +248,67 @@ var upstreamBlock = block{
 			durationArg("body_idle", 60*time.Second, second/1000, day),
 			durationArg("idle", 60*time.Second, second/1000, day),
 		),
-		objectArg("limits", with(later("connections", "pending"),
-			countArg("idle", 128, 0, 1_000_000))...),
-	),
+		objectArg("limits",
+			countArg("idle", 128, 0, 1_000_000),
+			countArg("connections", 0, 0, 1_000_000),
+			countArg("pending", 256, 0, 1_000_000),
+		),
+	},
 	blocks: []block{
 		{
 			name: "server", label: "address",
-			args: with(later("backup"), countArg("weight", 1, 1, 65_535)),
+			args: []arg{countArg("weight", 1, 1, 65_535), boolArg("backup", false)},
 		},
-		{name: "discover", label: "kind", later: true},
+		{
+			name: "discover", label: "kind", kinds: []string{"file", "dns"},
+			args: []arg{
+				pathArg("path").needed().only("file"),
+				textArg("name").needed().only("dns"),
+				arg{name: "port", kind: countKind, min: 1, max: 65_535}.only("dns"),
+				listArg("resolvers").only("dns"),
+			},
+		},
 		{
 			name: "tls", single: true,
 			args: with(later("cert", "key"), textArg("sni"), pathArg("ca"), boolArg("verify", true)),
 		},
 		{
-			name: "health", label: "kind", kinds: []string{"tcp"}, unbuilt: []string{"http", "grpc"}, single: true,
-			args: with(later("path", "expect", "initial"),
+			name: "health", label: "kind", kinds: []string{"tcp", "http", "grpc"}, single: true,
+			args: []arg{
 				durationArg("interval", time.Second, second/10, hour),
 				durationArg("timeout", time.Second, second/1000, hour),
 				countArg("rise", 1, 1, 1000),
 				countArg("fall", 1, 1, 1000),
-			),
+				choiceArg("initial", "down", "up"),
+				arg{name: "path", kind: textKind, def: "/"}.only("http"),
+				arg{name: "host", kind: hostKind}.only("http", "grpc"),
+				conditionArg("expect", probed).only("http"),
+				textArg("service").only("grpc"),
+			},
 		},
 	},
 }
 
 var rateLimitBlock = block{
 	name: "rate_limit", label: "name",
-	args: with(later("burst", "overrides", "dry_run"),
+	args: []arg{
 		expressionArg("key", routed).needed(),
 		arg{name: "rate", kind: rateKind}.needed(),
 		choiceArg("algorithm", "estimator", "window", "gcra"),
+		countArg("burst", 1, 1, 1_000_000),
+		{name: "overrides", kind: ratesKind},
 		countArg("keys", 1_000_000, 1, 16_000_000),
-		arg{
-			name: "headers", kind: choiceKind, def: "x-rate-limit",
-			choices: []string{"x-rate-limit", "none"}, unbuilt: []string{"ietf", "both"},
-		},
-	),
+		choiceArg("headers", "x-rate-limit", "ietf", "both", "none"),
+		boolArg("dry_run", false),
+	},
+}
+
+var concurrencyLimitBlock = block{
+	name: "concurrency_limit", label: "name",
+	args: []arg{
+		expressionArg("key", routed).needed(),
+		countArg("max", 0, 1, 1_000_000).needed(),
+		countArg("keys", 16_384, 1, 262_144),
+		boolArg("dry_run", false),
+	},
 }

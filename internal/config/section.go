@@ -18,7 +18,6 @@ type section struct {
 	values  map[string]setting
 	invalid []string              // arguments whose values have been reported
 	blocks  map[string][]*section // by type
-	skipped []string              // arguments and blocks that are known, but not built yet
 }
 
 // A setting is the value of an argument, and where it stands.
@@ -39,11 +38,6 @@ func (s *section) has(name string) bool { _, ok := s.values[name]; return ok }
 
 // failed reports whether an argument is set, but not to a valid value.
 func (s *section) failed(name string) bool { return slices.Contains(s.invalid, name) }
-
-// skips reports whether one of names stands in s, but is not built yet.
-func (s *section) skips(names ...string) bool {
-	return slices.ContainsFunc(s.skipped, func(name string) bool { return slices.Contains(names, name) })
-}
 
 // whereOf returns the place of an argument's value, or of the section.
 func (s *section) whereOf(name string) hcl.Range {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -13,9 +14,13 @@ import (
 
 func (d *decoder) upstream(s *section) *Upstream {
 	u := &Upstream{
-		Name:   s.label,
-		Policy: s.text("policy"),
-		Host:   s.text("host"),
+		Name:      s.label,
+		Policy:    s.text("policy"),
+		HashKey:   get[*Expr](s, "hash_key"),
+		SlowStart: s.duration("slow_start"),
+		Host:      s.text("host"),
+
+		PanicThreshold: int(get[percent](s, "panic_threshold")),
 		Timeouts: UpstreamTimeouts{
 			Connect:   s.duration("timeouts.connect"),
 			TLS:       s.duration("timeouts.tls"),
@@ -23,24 +28,51 @@ func (d *decoder) upstream(s *section) *Upstream {
 			BodyIdle:  s.duration("timeouts.body_idle"),
 			Idle:      s.duration("timeouts.idle"),
 		},
-		Limits: UpstreamLimits{Idle: int(s.number("limits.idle"))},
+		Limits: UpstreamLimits{
+			Idle:        int(s.number("limits.idle")),
+			Connections: int(s.number("limits.connections")),
+			Pending:     int(s.number("limits.pending")),
+		},
 	}
 	d.define("upstream", s)
 	d.upstreams[s.label] = u
 	d.servers(s, u)
+	d.discovered(s, u)
+	d.balancing(s, u)
 	if t := s.one("tls"); t != nil {
 		u.TLS = d.tls(t, u)
 	}
 	if h := s.one("health"); h != nil {
-		u.Health = d.health(h)
+		u.Health = d.health(h, u)
 	}
 	return u
+}
+
+// balancing gives u what its policy needs and what keeps servers from overload.
+func (d *decoder) balancing(s *section, u *Upstream) {
+	switch keyed := u.Policy == "maglev" || u.Policy == "ketama"; {
+	case s.failed("policy"):
+	case keyed && !s.has("hash_key") && !s.failed("hash_key"):
+		d.absent(s.whereOf("policy"), "Missing required argument", "The policy %q needs to know which requests go to the same server: write hash_key = client.ip, or another expression.", u.Policy)
+	case !keyed && s.has("hash_key"):
+		d.at(s.whereOf("hash_key"), "No effect", `"hash_key" is for the policies "maglev" and "ketama"; this one is %q.`, u.Policy)
+	}
+	if s.has("limits.pending") && u.Limits.Connections == 0 && !s.failed("limits.connections") {
+		d.at(s.whereOf("limits.pending"), "No effect", `No request waits while servers take any number: write limits = { connections = ..., pending = ... }.`)
+	}
+	if s.has("eject") {
+		u.Eject = &Eject{
+			Errors:     int(s.number("eject.errors")),
+			For:        s.duration("eject.for"),
+			MaxPercent: int(s.number("eject.max_percent")),
+		}
+	}
 }
 
 // servers adds the servers of the list and of the blocks.
 func (d *decoder) servers(s *section, u *Upstream) {
 	seen := map[string]bool{}
-	add := func(text string, at hcl.Range, weight int64) {
+	add := func(text string, at hcl.Range, weight int64, backup bool) {
 		address, err := parseServer(text)
 		if err != nil {
 			d.at(at, "Invalid address", "%v.", err)
@@ -51,19 +83,26 @@ func (d *decoder) servers(s *section, u *Upstream) {
 			return
 		}
 		seen[address] = true
-		u.Servers = append(u.Servers, Server{address, int(weight)})
+		u.Servers = append(u.Servers, Server{address, int(weight), backup})
 	}
 	for _, it := range s.items("servers") {
-		add(it.text, it.at, 1)
+		add(it.text, it.at, 1, false)
 	}
 	blocks := s.blocks["server"]
 	for _, b := range blocks {
 		if b.label != "" {
-			add(b.label, b.at, b.number("weight"))
+			add(b.label, b.at, b.number("weight"), b.flag("backup"))
 		}
 	}
-	if len(s.items("servers"))+len(blocks) == 0 && !s.skips("discover") && !s.failed("servers") {
-		d.absent(s.whereOf("servers"), "No servers", "The upstream %q has no server. Write servers = [\"ip:port\"] or server \"ip:port\" {}.", s.label)
+	if len(s.blocks["discover"]) > 0 || s.failed("servers") {
+		return
+	}
+	declared := len(s.items("servers")) + len(blocks)
+	switch primary := func(v Server) bool { return !v.Backup }; {
+	case declared == 0:
+		d.absent(s.whereOf("servers"), "No servers", "The upstream %q has no server. Write servers = [\"ip:port\"], server \"ip:port\" {} or discover \"dns\" {}.", s.label)
+	case len(u.Servers) == declared && !slices.ContainsFunc(u.Servers, primary):
+		d.absent(s.at, "No primary server", "Every server of the upstream %q is a backup, so there is none to back up. Leave out \"backup\" where requests go first.", s.label)
 	}
 }
 
@@ -106,7 +145,7 @@ func checkServerName(s string) error {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return nil
 	}
-	if len(s) > 253 || !isHostName(s) {
+	if !isDNSName(strings.TrimSuffix(s, ".")) {
 		return fmt.Errorf("%q is neither a DNS name nor an IP address", s)
 	}
 	return nil
@@ -132,20 +171,4 @@ func checkCertificates(data []byte) error {
 		return errors.New("there is no certificate in PEM in it")
 	}
 	return nil
-}
-
-func (d *decoder) health(s *section) *Health {
-	h := &Health{
-		Kind:     s.label,
-		Interval: s.duration("interval"),
-		Timeout:  s.duration("timeout"),
-		Rise:     int(s.number("rise")),
-		Fall:     int(s.number("fall")),
-	}
-	if !s.has("timeout") {
-		h.Timeout = min(h.Timeout, h.Interval)
-	} else if h.Timeout > h.Interval {
-		d.at(s.whereOf("timeout"), "Out of range", "\"timeout\" must not be longer than \"interval\", which is %s.", formatDuration(h.Interval))
-	}
-	return h
 }

@@ -107,26 +107,20 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// A rate is a number of requests in a window of time.
-type rate struct {
-	max    int64
-	window time.Duration
-}
-
 // maxRate keeps counts far from the end of 32 bits.
 const maxRate = 1_000_000_000
 
-func parseRate(s string) (rate, error) {
+func parseRate(s string) (Rate, error) {
 	number, unit, _ := strings.Cut(s, "/")
 	n, err := strconv.ParseUint(number, 10, 63)
 	window := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	if err != nil || window == 0 {
-		return rate{}, fmt.Errorf(`%q is not a rate. Write a whole number and /s, /m or /h, such as "100/s"`, s)
+		return Rate{}, fmt.Errorf(`%q is not a rate. Write a whole number and /s, /m or /h, such as "100/s"`, s)
 	}
 	if n < 1 || n > maxRate {
-		return rate{}, fmt.Errorf("%q is out of range: a rate is from 1 to %d in its unit of time", s, maxRate)
+		return Rate{}, fmt.Errorf("%q is out of range: a rate is from 1 to %d in its unit of time", s, maxRate)
 	}
-	return rate{int64(n), window}, nil
+	return Rate{int64(n), window}, nil
 }
 
 // A percent is a number of hundredths.

@@ -27,11 +27,11 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestParseRate(t *testing.T) {
-	for text, want := range map[string]rate{
+	for text, want := range map[string]Rate{
 		"1/s": {1, time.Second}, "600/m": {600, time.Minute}, "1000000000/h": {1e9, time.Hour},
 		"": {}, "1": {}, "/s": {}, "0/s": {}, "-1/s": {}, "+1/s": {}, "1/d": {}, "1/s/s": {}, "1.5/s": {}, " 1/s": {}, "1000000001/s": {},
 	} {
-		if got, err := parseRate(text); got != want || (err == nil) != (want != rate{}) {
+		if got, err := parseRate(text); got != want || (err == nil) != (want != Rate{}) {
 			t.Errorf("%q: got %v, %v; want %v", text, got, err, want)
 		}
 	}

@@ -74,7 +74,7 @@ func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr, depth int) (node, bo
 	case !known:
 		d.at(steps[1].SourceRange(), "Unknown variable", "There is no %s.%s", full, nearestKey(name, members))
 		return node{}, false
-	case !d.use(need{at.since, full}, "", e.Range()):
+	case !d.use(at.need(full), "", e.Range()):
 		return node{}, false
 	case !at.named && len(steps) > 2:
 		return d.refuse(e, "Invalid reference", full+" has no parts.")
@@ -82,6 +82,14 @@ func (d *decoder) variable(e *hclsyntax.ScopeTraversalExpr, depth int) (node, bo
 		return lookup(at, ""), true
 	}
 	return d.named(e, at, full)
+}
+
+// need returns what an expression asks for that has the variable in it.
+func (p place) need(name string) need {
+	if p.v == ResponseStatus {
+		return need{p.since, name, ""}
+	}
+	return need{p.since, name, name}
 }
 
 // named compiles a variable that takes a name as its third step.

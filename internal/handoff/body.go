@@ -32,6 +32,7 @@ type HelloBody struct {
 	Build   string `json:"build"`
 	Version int    `json:"version"` // of the channel
 	Slot    int    `json:"slot"`
+	Answers bool   `json:"answers"` // it knows Ask, which builds before it do not
 
 	// What follows is said by an orphan: a worker that has served another
 	// supervisor, now dead. With its Hello come the shared segment, the bundle of

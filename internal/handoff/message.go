@@ -47,12 +47,14 @@ const (
 	Yours                     // W→W and are read no more where they come from
 	Estate                    // S→S what a successor needs to know; descriptors follow
 	Give                      // S→S here are descriptors of the estate, by name
+	Ask                       // S→W what an operator wants to know or to have done
+	Tell                      // W→S the answer, in its one descriptor, or why there is none
 )
 
 var typeNames = [...]string{
 	"", "HELLO", "LISTEN", "ACK", "PREPARE", "PREPARED", "NACK", "START", "ACCEPTING",
 	"COMMIT", "ABORT", "COMMITTED", "BEAT", "DRAIN", "DRAINED", "OWNER", "REOPEN", "LOGS",
-	"HEIR", "OFFER", "TAKEN", "YOURS", "ESTATE", "GIVE",
+	"HEIR", "OFFER", "TAKEN", "YOURS", "ESTATE", "GIVE", "ASK", "TELL",
 }
 
 // String gives the protocol's name of t, or its number if it has none.

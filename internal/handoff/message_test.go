@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, body := range []any{
 			new(HelloBody), new(ListenBody), new(AckBody), new(PrepareBody), new(PreparedBody), new(NackBody),
-			new(CommitBody), new(DrainBody), new(OwnerBody),
+			new(CommitBody), new(DrainBody), new(OwnerBody), new(AskBody), new(TellBody), new(Servers), new(Limits),
 		} {
 			_ = m.Decode(body) // must not panic
 		}
@@ -31,7 +31,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestTypesHaveNames(t *testing.T) {
-	for typ := Hello; typ <= Reopen; typ++ {
+	for typ := Hello; typ <= Tell; typ++ {
 		if s := typ.String(); s == "" || s[0] == 'T' && s[1] == 'Y' {
 			t.Errorf("name of type %d: got %q; want one of the protocol", uint16(typ), s)
 		}

@@ -36,7 +36,12 @@ func Seal(name string, b []byte) (*os.File, error) {
 
 // Unseal reads a file that Seal made. It leaves f open and its offset, which
 // all workers share, alone.
-func Unseal(f *os.File) ([]byte, error) {
+func Unseal(f *os.File) ([]byte, error) { return unseal(f, maxSealed) }
+
+// UnsealAnswer is Unseal for what came with Tell.
+func UnsealAnswer(f *os.File) ([]byte, error) { return unseal(f, MaxAnswer) }
+
+func unseal(f *os.File, most int64) ([]byte, error) {
 	got, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
 	if err != nil {
 		return nil, fmt.Errorf("unseal %s: get seals: %w", f.Name(), err)
@@ -48,8 +53,8 @@ func Unseal(f *os.File) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unseal %s: %w", f.Name(), err)
 	}
-	if info.Size() > maxSealed {
-		return nil, fmt.Errorf("unseal %s: %d bytes, at most %d allowed", f.Name(), info.Size(), maxSealed)
+	if info.Size() > most {
+		return nil, fmt.Errorf("unseal %s: %d bytes, at most %d allowed", f.Name(), info.Size(), most)
 	}
 	b := make([]byte, info.Size())
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, info.Size()), b); err != nil {

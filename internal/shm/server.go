@@ -3,7 +3,11 @@ package shm
 import (
 	"fmt"
 	"sync/atomic"
+	"unsafe"
 )
+
+// MaxServers bounds the servers that a segment can know.
+const MaxServers = maxServers
 
 // A Server is what all workers know of one server of one upstream. Zero words
 // mean that nothing is known. What they hold is package lb's affair.
@@ -13,7 +17,9 @@ type Server struct {
 	Lease  atomic.Uint64 // who probes it, and until when that holds
 	Due    atomic.Uint64 // when it is to be probed next
 	Avoid  atomic.Uint64 // until when it is passed over after a failed connect
-	_      [3]uint64     // spare, zero
+	Admin  atomic.Uint64 // what the operator says of it: state, weight
+	Eject  atomic.Uint64 // errors in a row, and until when it is ejected for them
+	_      [1]uint64     // spare, zero
 }
 
 // Server finds the cell of a server, or claims one for it. Cells are kept until
@@ -31,4 +37,11 @@ func (s *Segment) Server(upstream, address string) (*Server, error) {
 	}
 	return nil, fmt.Errorf("find cell of server %s of upstream %s: shared segment full: it has known %d servers; a restart frees it",
 		address, upstream, maxServers)
+}
+
+// Index is the place of a cell that Server returned, less than MaxServers and
+// the same in every process: for tables beside that have a row for each server.
+func (s *Segment) Index(c *Server) int {
+	first := uintptr(unsafe.Pointer(&s.layout.servers[0]))
+	return int((uintptr(unsafe.Pointer(c)) - first) / unsafe.Sizeof(*c))
 }

@@ -57,6 +57,13 @@ const (
 	SketchTakes      // takes of a rate limit answered by the sketch, not the exact table
 	Retries          // requests sent to another server after one failed
 
+	ConcurrencyLimited // requests refused by a concurrency limit
+	DryRunLimited      // requests that a limit with dry_run would have refused
+	Pending            // requests that waited because all servers had as many as they may
+	PendingRefused     // requests refused because of that
+	Ejections          // servers ejected because of their answers
+	DiscoverErrors     // queries and reads for servers that failed
+
 	NumCounters // not a counter: how many there are
 )
 
@@ -79,6 +86,13 @@ var counterNames = [NumCounters]string{
 	LogDropped:        "proxyd_log_lines_dropped_total",
 	SketchTakes:       "proxyd_limiter_sketch_takes_total",
 	Retries:           "proxyd_upstream_retries_total",
+
+	ConcurrencyLimited: "proxyd_requests_concurrency_limited_total",
+	DryRunLimited:      "proxyd_requests_dry_run_limited_total",
+	Pending:            "proxyd_upstream_pending_total",
+	PendingRefused:     "proxyd_upstream_pending_refused_total",
+	Ejections:          "proxyd_upstream_ejections_total",
+	DiscoverErrors:     "proxyd_discover_errors_total",
 }
 
 // String is the counter's name in metrics, as Prometheus likes them.

@@ -187,7 +187,7 @@ func (c *Client) call(ctx context.Context, method, path string, v any) error {
 		return fmt.Errorf("%s: read the answer: %w", path, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s", path, strings.TrimSpace(string(b)))
+		return fmt.Errorf("%s: %w", path, complaint(resp.StatusCode, strings.TrimSpace(string(b))))
 	}
 	if v == nil {
 		return nil

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/proxyd/proxyd/internal/handoff"
 )
 
 // Handlers is what the supervisor does for the API. Each is called by many
@@ -21,6 +23,10 @@ type Handlers struct {
 	Reopen  func(ctx context.Context) error           // opens the log files anew
 	Stop    func(ctx context.Context) error           // begins to stop
 	Status  func(ctx context.Context) (Status, error)
+
+	// Ask has a worker answer, in JSON. An error that is a *handoff.Refusal is the
+	// question's fault.
+	Ask func(ctx context.Context, q handoff.Question) (json.RawMessage, error)
 }
 
 // A Server serves the API.
@@ -106,6 +112,7 @@ func routes(h Handlers) http.Handler {
 		st, err := h.Status(r.Context())
 		answer(w, http.StatusOK, st, err)
 	})
+	routeQuestions(mux, h.Ask)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ok, _ := r.Context().Value(allowedKey{}).(bool); !ok {
 			http.Error(w, "only root and the user proxyd runs as may do this", http.StatusForbidden)

@@ -8,8 +8,4 @@ upstream "one" {
 admin {
   http = "127.0.0.1:9901"
 }
-concurrency_limit "per_ip" {
-  key = client.ip
-  max = 20
-}
 include = ["conf.d/*.hcl"]

@@ -4,13 +4,8 @@ listener "web" {
     min_version = "1.2"
   }
   route "all" {
-    upstream   = "one"
-    rate_limit = ["per_ip"]
+    upstream = "one"
   }
-}
-concurrency_limit "per_ip" {
-  key = client.ip
-  max = 20
 }
 upstream "one" {
   servers = ["10.0.0.1:80"]

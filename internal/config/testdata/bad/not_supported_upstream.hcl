@@ -3,16 +3,11 @@ listener "web" {
   route "all" { upstream = "one" }
 }
 upstream "one" {
-  policy     = "p2c"
-  protocol   = "h2"
-  slow_start = "20s"
-  limits     = { connections = 1024, idle = 10 }
-  server "10.0.0.1:80" { backup = true }
-  discover "dns" {
-    name = "_http._tcp.api.internal"
+  servers  = ["10.0.0.1:80"]
+  protocol = "h2"
+  tls {
+    sni  = "one.example"
+    cert = "client.crt"
+    key  = "client.key"
   }
-  health "http" {
-    path = "/healthz"
-  }
-  eject = { errors = 5 }
 }

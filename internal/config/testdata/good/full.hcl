@@ -1,4 +1,4 @@
-# Everything that is built, none of it at its default.
+# Everything but routes and balancing, none of it at its default.
 locals {
   servers = ["10.0.0.1:443", "[2001:0db8::1]:443"]
   app     = coalesce(request.header["AppId"], "none")
