@@ -84,6 +84,7 @@ soak: ## five minutes of mixed load, deaths and reloads
 torture: ## reloads, upgrades and deaths under load, at length; PEERS=1 for nginx and HAProxy too
 	PROXYD_TORTURE=$(TORTURE) $(if $(PEERS),PROXYD_PEERS=1) $(GO) test -count=1 -v -timeout 60m \
 		-run 'TestNothingIsLost|TestWaiting|TestTorture|TestPeers|TestWhat|Killed|Acceptance' ./cmd/proxyd/e2e
+	PROXYD_TORTURE=$(TORTURE) $(GO) test -count=1 -timeout 20m -run 'Killed|Processes' ./limiter
 
 clean: ## remove what was built
 	rm -f proxyd

@@ -11,7 +11,7 @@ const (
 	// A process refuses a segment of another major layout. A minor change only
 	// appends, or gives a meaning to a word that was spare and zero.
 	layoutMajor = 1
-	layoutMinor = 0
+	layoutMinor = 1
 
 	pageSize = 4096 // of the layout; the kernel's may be larger
 
