@@ -14,6 +14,9 @@ func bounded(t testing.TB, seg *shm.Segment, slot, connections int, policy Polic
 	return settledPool(t, seg, s, Spec{Address: "a"}, Spec{Address: "b", Weight: 50})
 }
 
+// full reports whether all servers that a pick could take have no room.
+func full(p *Pool, tried ...*Server) bool { return p.Usable(tried) && p.remaining(tried).members == 0 }
+
 func TestConnectionsAreBoundedOverAllWorkers(t *testing.T) {
 	for policy := range policies {
 		seg := newSegment(t)
@@ -22,7 +25,7 @@ func TestConnectionsAreBoundedOverAllWorkers(t *testing.T) {
 		var flying []*Server
 		for i := range 6 {
 			p := []*Pool{a, b}[i%2]
-			if p.Full(nil) {
+			if full(p) {
 				t.Fatalf("%v: full with %d of 6 in flight", policy, i)
 			}
 			s := p.Pick(nil, key)
@@ -32,8 +35,8 @@ func TestConnectionsAreBoundedOverAllWorkers(t *testing.T) {
 			flying = append(flying, s)
 		}
 		for _, p := range []*Pool{a, b} {
-			if s := p.Pick(nil, key); s != nil || !p.Full(nil) || !p.Usable(nil) {
-				t.Errorf("%v: picked %v, full %v, usable %v with 6 in flight; want none, full, usable", policy, s, p.Full(nil), p.Usable(nil))
+			if s := p.Pick(nil, key); s != nil || !full(p) || !p.Usable(nil) {
+				t.Errorf("%v: picked %v, full %v, usable %v with 6 in flight; want none, full, usable", policy, s, full(p), p.Usable(nil))
 			}
 			for _, s := range p.servers {
 				if got := s.Info().InFlight; got != 3 {
@@ -56,23 +59,23 @@ func TestFullServersAreWaitedFor(t *testing.T) {
 	p := settledPool(t, newSegment(t), s, Spec{Address: "a"}, Spec{Address: "b"}, Spec{Address: "c", Backup: true})
 	set(p.servers[1], Unknown)
 	a := p.Pick(nil, nil)
-	if got := p.Pick(nil, nil); got != nil || !p.Full(nil) {
-		t.Errorf("one primary full, the other new: picked %v, full %v; want none, full", got, p.Full(nil))
+	if got := p.Pick(nil, nil); got != nil || !full(p) {
+		t.Errorf("one primary full, the other new: picked %v, full %v; want none, full", got, full(p))
 	}
-	if p.Full([]*Server{a}) {
+	if full(p, a) {
 		t.Error("full without the one that is; want not")
 	}
 	set(a, Down)
 	set(p.servers[1], Down)
-	if p.Full(nil) {
+	if full(p) {
 		t.Error("full while the backup is idle; want not")
 	}
 	if got := p.Pick(nil, nil); got == nil || got.Address != "c" {
 		t.Errorf("primaries down: picked %v; want the backup", got)
 	}
 	set(p.servers[2], Down)
-	if p.Full(nil) || p.Usable(nil) {
-		t.Errorf("all down: full %v, usable %v; want neither", p.Full(nil), p.Usable(nil))
+	if full(p) || p.Usable(nil) {
+		t.Errorf("all down: full %v, usable %v; want neither", full(p), p.Usable(nil))
 	}
 }
 

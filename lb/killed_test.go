@@ -182,11 +182,11 @@ func TestKilledWorkersRequestsAreForgotten(t *testing.T) {
 	w := startPicker(t, seg, 0)
 	w.tell(t, "hold")
 	w.await(t, "full")
-	if got := p.Pick(nil, nil); got != nil || !p.Full(nil) {
-		t.Errorf("picked %v, full %v; want all held by the other worker", got, p.Full(nil))
+	if got := p.Pick(nil, nil); got != nil || !full(p) {
+		t.Errorf("picked %v, full %v; want all held by the other worker", got, full(p))
 	}
 	w.kill()
-	if !p.Full(nil) {
+	if !full(p) {
 		t.Error("not full before the slot is taken again; want full")
 	}
 	startPicker(t, seg, 0)
@@ -199,7 +199,7 @@ func TestKilledWorkersRequestsAreForgotten(t *testing.T) {
 			t.Errorf("%s has %d in flight; want %d", s.Address, got, want)
 		}
 	}
-	if p.Full(nil) {
+	if full(p) {
 		t.Error("full after the slot was taken; want not")
 	}
 }

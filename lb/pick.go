@@ -27,9 +27,9 @@ func (s *shares) set(i int, weight int64) {
 }
 
 // Pick returns the server for the next request: of the fittest servers that are
-// not in tried and have room for a request, one by the pool's policy; nil if
-// there is none. Which are the fittest is told at type rank. Key is what keyed
-// policies go by; nil, for other policies too: by chance.
+// not in tried, one that has room for a request, by the pool's policy; nil if there
+// is none. Which are the fittest is told at type rank. Key is what keyed policies
+// go by; without one they go by chance.
 //
 // Pick counts the request as in flight. Exactly one Done of the server must
 // follow. Only the loop may call Pick.
@@ -121,16 +121,10 @@ func (p *Pool) fittest(tried []*Server) rank {
 	return best
 }
 
-// Usable reports whether Pick would find a server that is not in tried, if it had
-// room. Only the loop may call it.
+// Usable reports whether there is a server that is not in tried for Pick to find.
+// If so and Pick finds none, those that it could take have Settings.Connections
+// requests in flight, and are worth waiting for. Only the loop may call it.
 func (p *Pool) Usable(tried []*Server) bool {
 	p.refresh()
 	return p.fittest(tried) != unfit
-}
-
-// Full reports whether Pick finds no server that is not in tried because those
-// that it could take have Settings.Connections requests in flight. Only the loop
-// may call it.
-func (p *Pool) Full(tried []*Server) bool {
-	return p.Connections > 0 && p.Usable(tried) && p.remaining(tried).members == 0
 }

@@ -146,7 +146,7 @@ func TestPickOfEachPolicyAllocatesNothing(t *testing.T) {
 			p.Pick(nil, key).Done(Succeeded, 1000)
 			p.Pick(tried, key).Done(Errored, 1000)
 			p.Pick(nil, nil).Done(Abandoned, 0)
-			p.Full(tried)
+			p.Usable(tried)
 		})
 		if got != 0 {
 			t.Errorf("%v: %v allocations per pick; want 0", policy, got)

@@ -25,9 +25,8 @@ func (p *Pool) weight(s *Server, now int64) int64 {
 		return full
 	}
 	p.again(now + int64(max(p.SlowStart/rampSteps, rampStep)))
-	// In microseconds: the product of a weight and an hour in nanoseconds overflows.
-	grown := full * max(up, 0).Microseconds() / p.SlowStart.Microseconds()
-	return max(grown, full/rampFraction, 1)
+	grown := int64(float64(full) * float64(up) / float64(p.SlowStart))
+	return max(grown, full/rampFraction)
 }
 
 // weight is the weight of s in force: the operator's, or the configuration's.

@@ -37,7 +37,8 @@ func takeAll(now int64, charges []Charge) (at int, v Verdict) {
 func refusal(now int64, charges []Charge) (at int, v Verdict) {
 	v.Admitted = true
 	for i, c := range charges {
-		if p := c.Limiter.peek(now, c.Key); !p.Admitted && (v.Admitted || p.Reset > v.Reset) {
+		var p Verdict
+		if c.Limiter.peekInto(now, c.Key, &p); !p.Admitted && (v.Admitted || p.Reset > v.Reset) {
 			at, v = i, p
 		}
 	}
@@ -54,7 +55,8 @@ func takeFrom(now int64, charges []Charge, first int) (at int, v Verdict) {
 	l, key := charges[first].Limiter, charges[first].Key
 	hash, r := l.hasher.Hash(key), l.rateOf(key)
 	t := r.counter.take(now, hash, r, false)
-	at, v = first, r.verdict(t)
+	at = first
+	r.tell(&v, t)
 	if t.admitted && first+1 < len(charges) {
 		switch i, rest := takeFrom(now, charges, first+1); {
 		case !rest.Admitted:

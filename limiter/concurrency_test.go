@@ -203,7 +203,11 @@ func TestMoveIn(t *testing.T) {
 			rule := ConcurrencyRule{Name: "api", Max: 1000, Slot: 2}
 			c := concurrencyOf(t, seg, rule)
 			for i := range c.lanes.own { // words of all tenancies up to now
-				c.lanes.own[i].Store(rand.Uint64()&^(tenancyMask<<heldBits) | rand.Uint64N(tenancy+1)<<heldBits)
+				at := heldBits
+				if i%laneWords == 0 {
+					at = personBits
+				}
+				c.lanes.own[i].Store(rand.Uint64()&^(tenancyMask<<at) | rand.Uint64N(tenancy+1)<<at)
 			}
 			c.lanes.tenants[2].Store(old)
 			c = concurrencyOf(t, seg, rule)

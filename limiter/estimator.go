@@ -45,14 +45,12 @@ func newEstimator(seg *shm.Segment, name string, r Rate, keys int, takes *atomic
 }
 
 func (e *estimator) take(now int64, hash uint64, r *rate, dry bool) tally {
-	var place uint64
-	current := e.current.Load()
-	window, ok := current>>sizeBits, false
-	if now-int64(window)*e.length < e.length {
-		place, ok = e.table.bucket(hash&(1<<(current&63)-1)).hit(window, hash, r.max, e.table.bits, dry)
-	}
-	if !ok {
+	window, place := e.quick(now, hash, r.max, dry)
+	if place == 0 {
 		window, place = e.place(now, hash, r.max, dry)
+	}
+	if place == 1 && hash>>(64-sampleBits) == 0 && !dry {
+		e.census.Add(1)
 	}
 	t := tally{
 		admitted: place <= r.max,
@@ -66,6 +64,22 @@ func (e *estimator) take(now int64, hash uint64, r *rate, dry bool) tally {
 	return t
 }
 
+// quick is place for nearly all requests: the key is in its first bucket, and nobody
+// is in the way. Else it counts nothing, and place is 0.
+func (e *estimator) quick(now int64, hash, limit uint64, dry bool) (window, place uint64) {
+	current := e.current.Load()
+	window = current >> sizeBits
+	b := e.table.bucket(hash & (1<<(current%(1<<sizeBits)) - 1))
+	if now-int64(window)*e.length >= e.length || b[0].Load() != window {
+		return window, 0
+	}
+	place, ok := b.takeIn(window, hash, limit, e.table.bits, dry)
+	if !ok {
+		return window, 0
+	}
+	return window, place
+}
+
 // place is the window that the request was counted in, and its place among those of
 // its key in it, from 1; more than the limit if it has none.
 func (e *estimator) place(now int64, hash, limit uint64, dry bool) (window, place uint64) {
@@ -76,9 +90,6 @@ func (e *estimator) place(now int64, hash, limit uint64, dry bool) (window, plac
 			in, place = e.overflow(window, hash, limit, dry)
 		}
 		if in == window {
-			if place == 1 && hash>>(64-sampleBits) == 0 && !dry {
-				e.census.Add(1)
-			}
 			return window, place
 		}
 		now = int64(in) * e.length // another process is ahead; this happens at the end of a window

@@ -24,6 +24,14 @@ func TestNewRefuses(t *testing.T) {
 		{Rule{Max: 1, Window: 25 * time.Hour}, "rate limit api: window 25h0m0s is not between 100ms and 24h0m0s"},
 		{Rule{Max: 1, Window: time.Second, Keys: -1}, "rate limit api: -1 keys is not between 1 and 16777216"},
 		{Rule{Max: 1, Window: time.Second, Keys: 1<<24 + 1}, "rate limit api: 16777217 keys is not between 1 and 16777216"},
+		{Rule{Max: 1 << 24, Window: time.Second, Algorithm: Window}, "rate limit api: 16777216 requests per window is not between 1 and 16777215"},
+		{Rule{Max: 1, Window: time.Second, Algorithm: 3}, "rate limit api: there is no algorithm 3"},
+		{Rule{Max: 1, Window: time.Second, Algorithm: GCRA, Burst: -1}, "rate limit api: a burst of -1 is not between 1 and 288230376"},
+		{Rule{Max: 2e8, Window: MinWindow, Algorithm: GCRA}, "rate limit api: 200000000 requests in 100ms is more than one per nanosecond"},
+		{
+			Rule{Max: 1, Window: time.Second, Overrides: map[string]Rate{"x": {0, time.Second}}},
+			`rate limit api: override of "x": 0 requests per window is not between 1 and 4294967295`,
+		},
 	} {
 		c.rule.Name = "api"
 		if _, err := New(seg, c.rule); err == nil || err.Error() != c.want {
@@ -147,34 +155,43 @@ func TestCountsOutliveLimiter(t *testing.T) {
 
 // Nobody who stays within the limit is refused because of others.
 func TestDistinctKeysAreNotRefused(t *testing.T) {
-	for _, keys := range []int{100_000, 1_000_000} {
-		t.Run(fmt.Sprint(keys), func(t *testing.T) {
-			var sketched atomic.Uint64
-			l := limiterOf(t, newSegment(t), Rule{Name: "api", Max: 1, Window: time.Second, SketchTakes: &sketched})
-			const now = 8 * int64(time.Second)
-			var key []byte
-			for i := range 100_000 { // what the last window has left
-				key = fmt.Appendf(key[:0], "client-%d", i)
-				l.take(now-1, key)
-			}
-			sketched.Store(0)
-			refused := 0
-			for i := range keys {
-				key = fmt.Appendf(key[:0], "client-%d", i)
-				if !l.take(now, key).Admitted {
-					refused++
-				}
-			}
-			if refused != 0 {
-				t.Errorf("refused of %d distinct keys at 1/s: got %d; want 0", keys, refused)
-			}
-			if got := sketched.Load(); got > uint64(keys)/500 {
-				t.Errorf("takes by the sketch: got %d; want at most %d", got, keys/500)
-			}
-			if key := []byte("client-0"); l.take(now, key).Admitted {
-				t.Error("second take of a key: got admitted; want refused")
-			}
-		})
+	for _, algorithm := range []Algorithm{Estimator, Window, GCRA} {
+		for _, keys := range []int{100_000, 1_000_000} {
+			t.Run(fmt.Sprintf("%v/%d", algorithm, keys), func(t *testing.T) { distinctKeys(t, algorithm, keys) })
+		}
+	}
+}
+
+func distinctKeys(t *testing.T, algorithm Algorithm, keys int) {
+	var sketched atomic.Uint64
+	l := limiterOf(t, newSegment(t), Rule{
+		Name: "api", Max: 1, Window: time.Second, Algorithm: algorithm, Keys: 1_000_000, SketchTakes: &sketched,
+	})
+	const now = 8 * int64(time.Second)
+	var key []byte
+	for i := range 100_000 { // what is over
+		key = fmt.Appendf(key[:0], "client-%d", i)
+		l.take(now-int64(time.Second)-1, key)
+	}
+	sketched.Store(0)
+	refused := 0
+	for i := range keys {
+		key = fmt.Appendf(key[:0], "client-%d", i)
+		if !l.take(now, key).Admitted {
+			refused++
+		}
+	}
+	if refused != 0 {
+		t.Errorf("refused of %d distinct keys at 1/s: got %d; want 0", keys, refused)
+	}
+	if got := sketched.Load(); got > uint64(keys)/500 {
+		t.Errorf("takes by the sketch: got %d; want at most %d", got, keys/500)
+	}
+	for i := range keys {
+		key = fmt.Appendf(key[:0], "client-%d", i)
+		if l.take(now, key).Admitted {
+			t.Fatalf("second take of %s: got admitted; want refused", key)
+		}
 	}
 }
 
@@ -198,7 +215,15 @@ func TestEveryKeyIsLimited(t *testing.T) {
 }
 
 func TestTakeAllocatesNothing(t *testing.T) {
-	l := limiterOf(t, newSegment(t), Rule{Name: "api", Max: 1e8, Window: time.Second, Keys: 1})
+	seg := newSegment(t)
+	var charges []Charge
+	for _, algorithm := range []Algorithm{Estimator, Window, GCRA} {
+		l := limiterOf(t, seg, Rule{
+			Name: "api", Max: 1e6, Window: time.Second, Algorithm: algorithm, Keys: 1,
+			Overrides: map[string]Rate{"kkk": {Max: 1, Window: time.Hour}},
+		})
+		charges = append(charges, Charge{Limiter: l})
+	}
 	keys := make([][]byte, 20) // most of them in the sketch
 	for i := range keys {
 		keys[i] = []byte(strings.Repeat("k", i*30))
@@ -206,11 +231,19 @@ func TestTakeAllocatesNothing(t *testing.T) {
 	buf := make([]byte, 0, 256)
 	i := 0
 	if n := testing.AllocsPerRun(1000, func() {
-		v := l.Take(keys[i%len(keys)])
+		for c := range charges {
+			charges[c].Key = keys[i%len(keys)]
+			l := charges[c].Limiter
+			v := l.Take(charges[c].Key)
+			l.Refund(charges[c].Key, v)
+			l.Peek([]byte("kkk"))
+			l.Reset(charges[c].Key)
+		}
+		_, v := TakeAll(charges)
 		buf = v.AppendHeaders(buf[:0])
 		i++
 	}); n != 0 {
-		t.Errorf("allocations per Take: got %v; want 0", n)
+		t.Errorf("allocations per request: got %v; want 0", n)
 	}
 }
 
@@ -219,7 +252,7 @@ func TestGarbage(t *testing.T) {
 	seg := newSegment(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
-		l := limiterOf(t, seg, Rule{Name: fmt.Sprint(round), Max: 2, Window: time.Second, Keys: 4})
+		l := limiterOf(t, seg, Rule{Name: fmt.Sprint(round), Max: 2, Window: time.Second, Keys: 8})
 		words := l.rate.counter.(*estimator).table.words
 		for i := range words {
 			words[i].Store(r.Uint64())
@@ -255,4 +288,14 @@ func limiterOf(t testing.TB, seg *shm.Segment, r Rule) *Limiter {
 		t.Fatal(err)
 	}
 	return l
+}
+
+func (l *Limiter) take(now int64, key []byte) (v Verdict) {
+	l.takeInto(now, key, &v)
+	return v
+}
+
+func (l *Limiter) peek(now int64, key []byte) (v Verdict) {
+	l.peekInto(now, key, &v)
+	return v
 }

@@ -13,7 +13,7 @@ const (
 	MaxWindowMax = 1<<24 - 1      // of Window: there, a count has 24 bits
 	MinWindow    = 100 * time.Millisecond
 	MaxWindow    = 24 * time.Hour
-	MaxKeys      = 1 << 24 // 512 MiB of table, 1 GiB for Window and GCRA
+	MaxKeys      = 1 << 24 // 256 MiB of table, 1 GiB for Window and GCRA
 	DefaultKeys  = 1_000_000
 )
 

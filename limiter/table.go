@@ -78,7 +78,9 @@ func newTable(seg *shm.Segment, name string, keys int, most int64) (table, error
 	if most < 1<<20 {
 		countBits = 20
 	}
-	n := bucketsFor(keys)
+	// Two to four keys per bucket, of seven slots: one key in ten needs a spare bucket,
+	// one in a thousand the sketch. Twice the memory would be slower by a tenth.
+	n := bucketsFor((keys + 1) / 2)
 	words, err := seg.Words(fmt.Sprintf("%s/table%d", name, countBits), n*bucketWords)
 	return table{words, uint64(n - 1), countBits}, err
 }
@@ -143,24 +145,6 @@ func (b *bucket) take(now, hash, limit uint64, countBits uint, dry bool) (window
 			return window, place
 		}
 	}
-}
-
-func (b *bucket) hit(window, hash, limit uint64, countBits uint, dry bool) (place uint64, ok bool) {
-	id := idOf(window, hash, countBits)
-	if b[0].Load() != window {
-		return 0, false
-	}
-	for i := 1; i < bucketWords; i++ {
-		slot := b[i].Load()
-		if slot>>(countBits&63) == id {
-			n := slot & (1<<(countBits&63) - 1)
-			if n >= limit {
-				return limit + 1, true
-			}
-			return n + 1, dry || b[i].CompareAndSwap(slot, slot+1)
-		}
-	}
-	return 0, false
 }
 
 // takeIn is one attempt to count in window; not ok means that another process was

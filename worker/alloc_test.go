@@ -85,6 +85,12 @@ rate_limit "per_ip" {
   key       = client.ip
   rate      = "10000000/s"
   algorithm = "window"
+  headers   = "ietf"
+}
+rate_limit "even" {
+  key       = request.host
+  rate      = "10000000/s"
+  algorithm = "gcra"
 }
 rate_limit "rehearsed" {
   key     = "${client.ip} ${request.host}"
@@ -102,7 +108,7 @@ concurrency_limit "at_once" {
 			if policy == "maglev" || policy == "ketama" {
 				balance += "\n hash_key = \"${request.path} ${client.ip}\""
 			}
-			p := startProxy(t, "upstream = \"up\"\nrate_limit = [\"per_app\", \"per_ip\", \"rehearsed\", \"at_once\"]", balanced(balance, servers...)+limits)
+			p := startProxy(t, "upstream = \"up\"\nrate_limit = [\"per_app\", \"per_ip\", \"even\", \"rehearsed\", \"at_once\"]", balanced(balance, servers...)+limits)
 			p.allocatesNothing(t, getRequest)
 		})
 	}

@@ -9,13 +9,17 @@
 //
 // State belongs to the loop, except that the control goroutine (control.go)
 // prepares snapshots and hands them over whole, and that limits, health and
-// counters live in the shared segment. The worker touches neither the disk nor
-// another worker; it meets the supervisor in package handoff only.
+// counters live in the shared segment. Probes and discovery run beside the loop.
+// The loop touches neither the disk nor another worker; it meets the supervisor
+// in package handoff only. What an exchange takes it gives back once, on every
+// path: the servers picked for it, its places in limits, its buffers.
 //
 // Reading order: worker.go (the process), control.go, snapshot.go, listener.go,
-// client.go, exchange.go (one request's way), route.go, proxy.go, retry.go,
-// relay.go, flow.go, splice.go, upstream.go, tunnel.go, record.go (the access
-// log), move.go and heir.go (connections go to the next generation), orphan.go.
+// client.go, exchange.go (one request's way), route.go, limit.go, proxy.go,
+// pick.go (a server is chosen, or waited for), retry.go, relay.go, flow.go,
+// splice.go, upstream.go, connpool.go, tunnel.go, record.go (the access log),
+// move.go and heir.go (connections go to the next generation), orphan.go,
+// operate.go (what operators ask).
 //
 // It is started by cmd/proxyd, as the supervisor's child.
 package worker

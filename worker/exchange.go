@@ -220,6 +220,7 @@ func (x *exchange) serveRequest() bool {
 	if x.route.limited {
 		defer x.vacate()
 		if !x.admitted() {
+			x.vacate() // at once: the client may be slow to take the answer
 			return x.reply(429, nil)
 		}
 	}

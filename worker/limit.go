@@ -94,13 +94,11 @@ func (x *exchange) admitted() bool {
 		if !x.occupy(c) {
 			x.w.count(shm.ConcurrencyLimited)
 			x.fields = append(x.fields, retrySoon...)
-			x.vacate()
 			return false
 		}
 	}
 	if len(r.limits) > 0 && !x.charge() {
 		x.w.count(shm.Limited)
-		x.vacate()
 		return false
 	}
 	for _, l := range r.rehearsed {

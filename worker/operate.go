@@ -11,6 +11,7 @@ import (
 	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/lb"
+	"github.com/proxyd/proxyd/limiter"
 )
 
 // How many of the hottest keys of a limit are told: of each, and of one.
@@ -176,7 +177,7 @@ func (c *control) limit(q handoff.Question) (any, error) {
 		}
 		if q.Verb == handoff.ResetLimit {
 			l.Reset(q.Key)
-			c.w.log.Info("an operator has reset a key of a limit", "limit", l.config.Name, "key", string(q.Key))
+			c.w.log.Info("an operator has reset a key of a limit", "limit", l.config.Name, "key", string(q.Key[:min(len(q.Key), maxKeyInLog)]))
 		}
 		return l.tell(q.Key, manyKeys), nil
 	}
@@ -196,12 +197,9 @@ func (c *control) limit(q handoff.Question) (any, error) {
 func (l *limit) tell(key []byte, keys int) handoff.Limit {
 	told := handoff.Limit{
 		Name: l.config.Name, Max: l.config.Max, Window: l.config.Window, Algorithm: l.config.Algorithm, Burst: l.config.Burst,
-		Overrides: len(l.config.Overrides), DryRun: l.config.DryRun, Keys: l.config.Keys, Hottest: []handoff.HotKey{},
+		Overrides: len(l.config.Overrides), DryRun: l.config.DryRun, Keys: l.config.Keys, Hottest: hotKeys(l.Hottest(keys)),
 	}
 	told.Admitted, told.Refused = l.counts.sum()
-	for _, k := range l.Hottest(keys) {
-		told.Hottest = append(told.Hottest, handoff.HotKey(k))
-	}
 	if key != nil {
 		v := l.Peek(key)
 		told.Use = &handoff.Use{Key: string(key), Max: cmp.Or(l.config.Burst, v.Limit), Remaining: v.Remaining, Reset: v.Reset}
@@ -213,14 +211,19 @@ func (l *limit) tell(key []byte, keys int) handoff.Limit {
 func (l *concurrency) tell(key []byte, keys int) handoff.Limit {
 	told := handoff.Limit{
 		Name: l.config.Name, Max: l.config.Max, Algorithm: "concurrency", DryRun: l.config.DryRun, Keys: l.config.Keys,
-		Hottest: []handoff.HotKey{},
+		Hottest: hotKeys(l.Hottest(keys)),
 	}
 	told.Admitted, told.Refused = l.Counts()
-	for _, k := range l.Hottest(keys) {
-		told.Hottest = append(told.Hottest, handoff.HotKey(k))
-	}
 	if key != nil {
 		told.Use = &handoff.Use{Key: string(key), Max: l.config.Max, Remaining: max(0, l.config.Max-l.InUse(key))}
+	}
+	return told
+}
+
+func hotKeys(list []limiter.HotKey) []handoff.HotKey {
+	told := make([]handoff.HotKey, len(list))
+	for i, k := range list {
+		told[i] = handoff.HotKey(k)
 	}
 	return told
 }

@@ -48,6 +48,9 @@ func (x *exchange) queue() error {
 			return nil
 		}
 		if err != nil {
+			if err == errFull {
+				x.w.count(shm.PendingRefused)
+			}
 			i := slices.Index(u.waiting, x)
 			u.waiting = slices.Delete(u.waiting, i, i+1)
 			return err
@@ -66,7 +69,6 @@ func (x *exchange) awaitTurn(giveUp int64) error {
 	case x.late():
 		return errRequest
 	case err != nil:
-		x.w.count(shm.PendingRefused)
 		return errFull
 	}
 	return nil
@@ -125,7 +127,7 @@ func (x *exchange) part() {
 	x.picked = nil
 	if s.Done(x.result, x.upstreamTime()) {
 		x.w.count(shm.Ejections)
-		x.w.log.Warn("server ejected", "upstream", u.config.Name, "server", s.Address, "for", s.Info().Ejected)
+		x.w.log.Warn("server ejected", "upstream", u.config.Name, "server", s.Address, "for", s.Info().Ejected.Round(10*time.Millisecond))
 	}
 	if len(u.waiting) > 0 {
 		u.admit()

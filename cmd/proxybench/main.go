@@ -40,7 +40,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
-	p, err := parsePlan(args, stderr)
+	w, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -50,14 +50,45 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := p.run(ctx, stdout, stderr); err != nil {
+	if err := w.run(ctx, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "error: %v\n", err)
 		return exitFailures
 	}
 	return 0
 }
 
-// A plan is what to measure.
+// A work is something to measure.
+type work interface {
+	run(ctx context.Context, stdout, stderr io.Writer) error
+}
+
+// parse says what args ask for.
+func parse(args []string, stderr io.Writer) (work, error) {
+	if len(args) > 0 {
+		switch args[0] {
+		case "balance":
+			return parseBalance(args[1:], stderr)
+		case "reuse":
+			return parseReuse(args[1:], stderr)
+		}
+	}
+	return parsePlan(args, stderr)
+}
+
+// parseFlags takes all of args for flags.
+func parseFlags(flags *flag.FlagSet, args []string) error {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return errors.New("flags are wrong") // which, the flag set has said already
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return nil
+}
+
+// A plan is which costs to measure.
 type plan struct {
 	scenarios []scenario
 	peers     []peer
@@ -75,7 +106,7 @@ func parsePlan(args []string, stderr io.Writer) (plan, error) {
 	flags := flag.NewFlagSet("proxybench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprint(stderr, "usage: proxybench [flags]\n\nMeasures proxyd beside a relay floor, nginx and haproxy; docs/performance.md tells how.\n\n")
+		fmt.Fprint(stderr, "usage: proxybench [flags]\n       proxybench balance|reuse [flags]\n\nMeasures proxyd beside a relay floor, nginx and haproxy; docs/performance.md tells how.\nbalance and reuse are of docs/balancing.md.\n\n")
 		flags.PrintDefaults()
 	}
 	names := flags.String("scenario", namesOf(scenarios), "what to measure, separated by commas")
@@ -83,16 +114,11 @@ func parsePlan(args []string, stderr io.Writer) (plan, error) {
 	rounds := flags.Int("rounds", 3, "measurements of each peer; the median is shown")
 	seconds := flags.Float64("seconds", 1, "of load for a measurement")
 	proxyd := flags.String("proxyd", "./proxyd", "proxyd's `program`")
-	if err := flags.Parse(args); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			err = errors.New("flags are wrong") // which, the flag set has said already
-		}
+	if err := parseFlags(flags, args); err != nil {
 		return plan{}, err
 	}
 	p := plan{rounds: *rounds, length: time.Duration(*seconds * float64(time.Second)), proxyd: *proxyd}
 	switch {
-	case flags.NArg() > 0:
-		return plan{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case p.rounds < 1 || p.rounds > 1000:
 		return plan{}, fmt.Errorf("-rounds %d: want 1 to 1000", p.rounds)
 	case p.length < 50*time.Millisecond || p.length > longest:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -22,9 +23,10 @@ const (
 // A Bundle holds exactly the bytes and environment values that a Config is made
 // from. It parses to the same Config in every process. It is immutable.
 type Bundle struct {
-	data bundleData
-	size int  // bytes of text and files
-	live bool // what is missing may be read; only while Load runs
+	data   bundleData
+	stamps map[string]Stamp // of files that this process has read, by path
+	size   int              // bytes of text and files
+	live   bool             // what is missing may be read; only while fill runs
 }
 
 // bundleData is what Encode writes. Fields are bytes where JSON text could not
@@ -44,24 +46,39 @@ const bundleVersion = 1
 // Load reads the file at path and everything it names. If the configuration is
 // not valid, the error is Errors and has all its mistakes.
 func Load(path string) (*Bundle, *Config, error) {
-	b := &Bundle{live: true, data: bundleData{
+	b := &Bundle{data: bundleData{
 		Version:  bundleVersion,
 		Path:     []byte(path),
 		StateDir: []byte(DefaultStateDir()),
-		Files:    map[string][]byte{},
 		Env:      map[string][]byte{},
 	}}
 	m := mistakes{file: path}
 	abs, err := filepath.Abs(path)
 	if err == nil {
 		b.data.Folder = []byte(filepath.Dir(abs))
-		b.data.Text, err = readFile(abs, maxText)
+		b.data.Text, _, err = readFile(abs, maxText)
 	}
 	if err != nil {
 		m.whole("Cannot read the configuration", "%v.", err)
 		return nil, nil, m.err()
 	}
-	b.size = len(b.data.Text)
+	return b.fill()
+}
+
+// Refresh reads the files that b names as they are now, and makes of them a
+// bundle with the text and the environment that b has: what the configuration's
+// own file says by now does not count. If that is not valid, the error is Errors.
+func (b *Bundle) Refresh() (*Bundle, *Config, error) {
+	next := &Bundle{data: b.data}
+	next.data.Env = map[string][]byte{}
+	maps.Copy(next.data.Env, b.data.Env)
+	return next.fill()
+}
+
+// fill reads everything that the text of b names.
+func (b *Bundle) fill() (*Bundle, *Config, error) {
+	b.data.Files, b.stamps = map[string][]byte{}, map[string]Stamp{}
+	b.size, b.live = len(b.data.Text), true
 	c, err := b.Parse()
 	b.live = false
 	if err != nil {
@@ -112,14 +129,15 @@ func (b *Bundle) file(name string) ([]byte, error) {
 	if !b.live {
 		return nil, fmt.Errorf("read %s: not in the bundle", name)
 	}
-	data, err := readFile(b.resolve(name), maxFile)
+	path := b.resolve(name)
+	data, stamp, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
 	if b.size += len(data); b.size > maxBundle {
 		return nil, fmt.Errorf("read %s: all files together are larger than %s", name, formatSize(maxBundle))
 	}
-	b.data.Files[name] = data
+	b.data.Files[name], b.stamps[path] = data, stamp
 	return data, nil
 }
 
@@ -145,25 +163,28 @@ func (b *Bundle) resolve(name string) string {
 
 var errNotRegular = errors.New("not a regular file")
 
-// readFile reads a regular file of at most limit bytes. A pipe or device is
+// readFile reads a regular file of at most limit bytes, and its stamp before
+// that: a change while it is read shows in the next one. A pipe or device is
 // refused: reading it might never end.
-func readFile(path string, limit int) ([]byte, error) {
+func readFile(path string, limit int) ([]byte, Stamp, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, Stamp{}, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: %w", path, errNotRegular)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, Stamp{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, Stamp{}, fmt.Errorf("read %s: %w", path, errNotRegular)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err != nil {
-		return nil, err
+		return nil, Stamp{}, err
 	}
 	if len(data) > limit {
-		return nil, fmt.Errorf("read %s: larger than %s", path, formatSize(int64(limit)))
+		return nil, Stamp{}, fmt.Errorf("read %s: larger than %s", path, formatSize(int64(limit)))
 	}
-	return data, nil
+	return data, stamp(info), nil
 }

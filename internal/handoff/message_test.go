@@ -8,6 +8,8 @@ import (
 func FuzzParse(f *testing.F) {
 	f.Add(appendMessage(nil, Hello, 7, 1, []byte(`{"pid":1}`), 0))
 	f.Add(appendMessage(nil, Listen, 1, 2, nil, MaxFiles))
+	f.Add(appendMessage(nil, Ask, 1, 3, []byte(`{"number":1,"before":2,"question":{"verb":"limit","limit":"a","key":"Yg=="}}`), 0))
+	f.Add(appendMessage(nil, Tell, 1, 4, []byte(`{"number":18446744073709551615,"refusal":{"unknown":true,"text":"no"}}`), 1))
 	f.Add([]byte("prox"))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		m, files, err := parse(packet)

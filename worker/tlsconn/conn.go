@@ -16,12 +16,15 @@ const (
 	// RFC 8446 section 5.2: a protected record is at most this long. TLS 1.2
 	// allows 2048 over 2^14 (RFC 5246 section 6.2.3).
 	maxRecord = recordHeader + 16384 + 2048
-	// What the server may make us say while it takes nothing: some hundred
+	// What the peer may make us say while it takes nothing: some hundred
 	// answers to key updates.
 	maxReplies = 16 << 10
 )
 
-var errReplies = errors.New("server asks for key updates and does not read the answers")
+var (
+	errReplies = errors.New("peer asks for key updates and does not read the answers")
+	errGone    = errors.New("peer is gone")
+)
 
 // A Conn is TLS over a loop.Conn. It is used by one coroutine at a time and
 // owns the connection below.
@@ -31,21 +34,26 @@ type Conn struct {
 
 	task     *loop.Task // waits during the handshake; nil after it
 	deadline int64
+	gate     *Gate // what bounds the steps of the handshake; nil: nothing
+	stopped  error // why it ended, where crypto/tls would keep only the text
 
-	in         []byte // received, not yet given to tls
+	in         []byte // received, not yet given to tls; nil: nothing
 	start      int    // in[start:] is undelivered
 	recordLeft int    // bytes of the present record not yet given to tls
 	rawEnd     bool   // the socket is at its end
 	more       bool   // tls may hold plaintext that the last read had no room for
 
-	out     []byte // encrypted, not yet taken by the socket
+	out     []byte // encrypted, not yet taken by the socket; nil: nothing
 	replies int    // bytes that reading has put into out since it was empty
 	broken  error  // why the socket will never take out
+
+	identity   *ClientCertificate // see there
+	identified bool
 }
 
 // Client returns the client side of a TLS connection over raw.
 func Client(raw *loop.Conn, config *tls.Config) *Conn {
-	c := &Conn{raw: raw, in: make([]byte, 0, maxRecord)}
+	c := &Conn{raw: raw}
 	c.tls = tls.Client((*adapter)(c), config)
 	return c
 }
@@ -57,12 +65,16 @@ func (c *Conn) Raw() *loop.Conn { return c.raw }
 func (c *Conn) Handshake(t *loop.Task, deadline int64) error {
 	c.task, c.deadline = t, deadline
 	err := c.tls.Handshake()
+	if c.stopped != nil {
+		err = c.stopped
+	}
 	for err == nil && len(c.out) > 0 {
 		if err = c.Flush(); err == loop.ErrAgain {
 			err = t.WaitAny(deadline, c.raw, nil)
 		}
 	}
-	c.task = nil
+	c.task, c.gate = nil, nil
+	shrink(c.tls, 0) // what comes is smaller than a hello
 	return err
 }
 
@@ -115,6 +127,10 @@ func (c *Conn) Flush() error {
 			return err
 		}
 	}
+	if c.out != nil {
+		giveRecord(c.out)
+		c.out = nil
+	}
 	c.replies = 0
 	return nil
 }
@@ -139,9 +155,6 @@ func (c *Conn) Readable() bool {
 	return c.more || len(c.in)-c.start >= recordHeader || c.raw.Readable()
 }
 
-// State describes the connection; see tls.Conn.ConnectionState.
-func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
-
 // CloseWrite sends close_notify: the peer reads an end of file; reads go on. What
 // the socket does not take at once waits for Flush.
 func (c *Conn) CloseWrite() {
@@ -154,6 +167,19 @@ func (c *Conn) Close() {
 	if c.raw.Open() {
 		_ = c.tls.Close()
 		c.raw.Close()
+		c.release()
+	}
+}
+
+// Shrink gives back the memory that c does not need while it is idle. The next
+// record takes it again, so it is for a connection that is to be parked.
+func (c *Conn) Shrink() { shrink(c.tls, roomy) }
+
+// release gives in back.
+func (c *Conn) release() {
+	if c.in != nil {
+		giveRecord(c.in)
+		c.in, c.start = nil, 0
 	}
 }
 
@@ -190,13 +216,21 @@ func (a *adapter) Read(p []byte) (int, error) {
 
 // fill receives once into the free part of in.
 func (a *adapter) fill() error {
-	a.in = a.in[:copy(a.in, a.in[a.start:])]
-	a.start = 0
-	for {
+	for waited := false; ; waited = true {
+		if a.in == nil {
+			a.in = takeRecord()
+		}
+		a.in = a.in[:copy(a.in, a.in[a.start:])]
+		a.start = 0
 		n, err := a.raw.TryRead(a.in[len(a.in):cap(a.in)])
+		a.in = a.in[:len(a.in)+n]
+		if len(a.in) == 0 {
+			(*Conn)(a).release() // nobody knows for how long nothing comes
+		}
 		switch {
+		case err == nil && waited && a.gate != nil:
+			return a.gate.enter((*Conn)(a))
 		case err == nil:
-			a.in = a.in[:len(a.in)+n]
 			return nil
 		case err == io.EOF:
 			a.rawEnd = true
@@ -206,7 +240,7 @@ func (a *adapter) fill() error {
 		case a.task == nil:
 			return errAgain
 		}
-		// The server waits for what the handshake has written, too.
+		// The peer waits for what the handshake has written, too.
 		if err := (*Conn)(a).Flush(); err != nil && err != loop.ErrAgain {
 			return err
 		}
@@ -224,7 +258,12 @@ func (a *adapter) Write(p []byte) (int, error) {
 	if len(a.out) == 0 {
 		sent, _ = (*Conn)(a).send(p)
 	}
-	a.out = append(a.out, p[sent:]...)
+	if sent < len(p) {
+		if a.out == nil {
+			a.out = takeRecord()
+		}
+		a.out = append(a.out, p[sent:]...)
+	}
 	return len(p), nil
 }
 
@@ -233,11 +272,11 @@ func (a *adapter) Close() error {
 	return nil
 }
 
-// The rest of net.Conn. Deadlines are the coroutine's; addresses are not asked
-// for by crypto/tls.
+// The rest of net.Conn. Deadlines are the coroutine's. A client without a server's
+// name asks for its address, to keep a session by it: there is none.
 
-func (a *adapter) LocalAddr() net.Addr              { return nil }
-func (a *adapter) RemoteAddr() net.Addr             { return nil }
+func (a *adapter) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (a *adapter) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
 func (a *adapter) SetDeadline(time.Time) error      { return nil }
 func (a *adapter) SetReadDeadline(time.Time) error  { return nil }
 func (a *adapter) SetWriteDeadline(time.Time) error { return nil }

@@ -33,7 +33,13 @@ var (
 	versions   = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
 )
 
+// children are what this test binary can be besides.
+var children = map[string]func() int{}
+
 func TestMain(m *testing.M) {
+	if role, ok := children[os.Getenv("TLSCONN_TEST_CHILD")]; ok {
+		os.Exit(role())
+	}
 	if err := makeCertificate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -152,12 +152,13 @@ concurrency_limit "at_once" {
 	if got := p.statuses(20, "appid: b"); got[200] != 20 {
 		t.Errorf("another key: got %v; want 20 times 200", got)
 	}
-	for _, pid := range p.pids() {
+	dead := p.pids()
+	for _, pid := range dead {
 		kill(t, pid)
 	}
-	await(t, "a place of a worker that died", func() bool {
-		a, err := p.tryGet("/", "appid: a")
-		return err == nil && a.status == http.StatusOK
+	await(t, "a successor of each worker", func() bool {
+		now := p.serving(1)
+		return len(now) == p.workers && !slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(dead, pid) })
 	})
 	hold(5)
 	await(t, "five at the server again", func() bool { return o.paused.Load() == 10 })
