@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"worker/loop":       {},
 	"worker/proxyproto": {"internal/ipaddr"},
 	"worker/route":      {},
-	"worker/tlsconn":    {"worker/loop"},
+	"worker/tlsconn":    {"internal/shm", "worker/loop"},
 	"lb":                {"internal/shm", "lb/reason"},
 	"lb/discover":       {"internal/shm", "lb"},
 	"lb/probe":          {"lb/reason"},

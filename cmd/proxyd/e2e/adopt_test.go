@@ -26,7 +26,7 @@ func (p *proxy) killSupervisor() {
 // alone for a while, and starts it again.
 func TestASupervisorThatIsKilled(t *testing.T) {
 	const limit = 100
-	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
+	awaitHour(t)
 	alone := 5 * time.Second
 	switch {
 	case tortured():

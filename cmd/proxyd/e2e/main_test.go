@@ -82,3 +82,12 @@ func monotonic() int64 {
 	}
 	return ts.Nano()
 }
+
+// awaitHour waits until the hour that limits go by has a minute left, so that it
+// is not over in the midst of a test.
+func awaitHour(t *testing.T) {
+	t.Helper()
+	if !within(61*time.Second, func() bool { return monotonic()/second%3600 < 3540 }) {
+		t.Fatal("the hour does not end")
+	}
+}

@@ -289,7 +289,7 @@ func TestAnUpgradeUnderSystemd(t *testing.T) {
 // connections wait, and limits go on.
 func TestTheDescriptorStore(t *testing.T) {
 	const limit = 100
-	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
+	awaitHour(t)
 	m := newManager(t)
 	m.listener.Close() // this one's are the proxy's own
 	p := m.proxy

@@ -90,7 +90,7 @@ func TestAnUpgradeInPlace(t *testing.T) {
 		rounds = 1
 	}
 	const limit = 100
-	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
+	awaitHour(t)
 	p := newProxy(t)
 	perSecond(p, fmt.Sprintf("%d/h", limit), newOrigin(t, "origin", "", nil, nil).address)
 	p.startInstalled()

@@ -65,7 +65,7 @@ func use(t *testing.T, p *proxy, app string, n int) (admitted int) {
 // TestAWorkerThatIsKilled kills a worker under load with no warning.
 func TestAWorkerThatIsKilled(t *testing.T) {
 	const limit = 100
-	await(t, "an hour with a minute left", func() bool { return monotonic()/second%3600 < 3540 })
+	awaitHour(t)
 	p := newProxy(t)
 	perSecond(p, fmt.Sprintf("%d/h", limit), newOrigin(t, "origin", "", nil, nil).address)
 	p.start()
