@@ -44,7 +44,8 @@ func (a *arrivals) of(hash uint64) int64 {
 	return int64(least)
 }
 
-func (a *arrivals) take(now int64, hash uint64, r *rate) tally {
+// take counts a request of the key with that hash, of a page with that date.
+func (a *arrivals) take(now, date int64, hash uint64, r *rate) tally {
 	cells := a.find(hash)
 	for {
 		first := cells[0].Load()
@@ -52,7 +53,7 @@ func (a *arrivals) take(now int64, hash uint64, r *rate) tally {
 		for _, c := range cells[1:] {
 			least = min(least, c.Load())
 		}
-		next, t := r.pace(now, int64(least), false)
+		next, t := r.begin(now, date, int64(least), false)
 		if !t.admitted {
 			return t
 		}

@@ -180,6 +180,6 @@ func BenchmarkArrivals(b *testing.B) {
 	l := limiterOf(b, newSegment(b), benchRule(GCRA))
 	a := &l.rate.counter.(*pacer).arrivals
 	for i := range b.N {
-		a.take(int64(i), mix(uint64(i%10_000)), &l.rate)
+		a.take(int64(i), 0, mix(uint64(i%10_000)), &l.rate)
 	}
 }

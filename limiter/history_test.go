@@ -55,17 +55,21 @@ func (h history) checkArrivals(t *testing.T, refusals history, r *rate, lost int
 	}
 	for key, h := range h.byKey() {
 		slices.SortFunc(h, func(a, b request) int { return cmp.Compare(a.counted, b.counted) })
-		for i := range h[1:] {
-			before, q := int64(h[i].counted), &h[i+1]
-			if at := int64(q.counted) - r.interval; at > before && readings[at] {
+		before := h[0].counted
+		for i := range h {
+			q := &h[i]
+			next := max(int64(before), q.now) + r.interval
+			at := int64(q.counted) - r.interval
+			switch {
+			case i > 0 && int64(q.counted) < next:
+				t.Fatalf("key %d: request %d: arrival time: got %d; want %d", key, i, q.counted, next)
+			case readings[at]:
 				q.now = at // its process was behind another, whose reading was the page's date
-			}
-			switch next := max(before, q.now) + r.interval; {
-			case int64(q.counted) < next:
-				t.Fatalf("key %d: request %d: arrival time: got %d; want %d", key, i+1, q.counted, next)
-			case int64(q.counted) > next:
+			case i > 0 && int64(q.counted) > next:
+				q.now = at // for all that is known
 				lost--
 			}
+			before = q.counted
 		}
 		h.checkPace(t, r)
 	}
@@ -97,8 +101,8 @@ func (h history) checkRuns(t *testing.T, length int64, limit uint64, lost int) {
 			missing += n
 		}
 	}
-	if missing > lost {
-		t.Errorf("missing requests: got %d; want at most %d", missing, lost)
+	if most := 2 * lost; missing > most { // of its own window, and of the last for the next
+		t.Errorf("missing requests: got %d; want at most %d", missing, most)
 	}
 }
 

@@ -21,14 +21,14 @@ import (
 //
 // and a state is 60 bits that mean something to the algorithm, and 4 of version. A
 // slot belongs to the key of its id as long as the two versions are the same. It is
-// idle when the algorithm goes on from its state as from none at all. Zero is such a
-// state.
+// idle when the algorithm goes on from its state as from none at all. Zero is idle for
+// everybody.
 //
 // Its key may use a slot again as long as it belongs to it, idle or not. A key that
 // has none takes one that belongs to nobody, or an idle one, in three steps:
 //
-//  1. free it: state := an idle one of the next version, by a compare-and-swap from
-//     the idle state that was seen. Nothing is lost that counts.
+//  1. free it: state := zero, of the next version, by a compare-and-swap from the idle
+//     state that was seen. Nothing is lost that counts.
 //  2. announce it: last claim := fingerprint, slot, id's version, by a compare-and-swap
 //     from the last claim that was read, and complete, before the page was searched.
 //  3. complete it: id := fingerprint, next version, by a compare-and-swap from the id
@@ -116,11 +116,10 @@ func (p *page) find(hash uint64) (slot int, state uint64, ok bool) {
 	return 0, 0, false
 }
 
-// claim tries to get a slot for a key that has none, of which fresh, an idle one, is
-// to be the state. The caller has raised the page's date to his, and looks afterwards
-// whether the key has a slot now; unless the page is full: last is the claim that was
-// the last before that was seen.
-func (p *page) claim(hash, fresh uint64, idle func(state uint64) bool) (last uint64, full bool) {
+// claim tries to get a slot for a key that has none. The caller has raised the page's
+// date to his, and looks afterwards whether the key has a slot now; unless the page is
+// full: last is the claim that was the last before that was seen.
+func (p *page) claim(hash uint64, idle func(state uint64) bool) (last uint64, full bool) {
 	last = p[claimAt].Load()
 	p.complete(last)
 	if _, _, ok := p.find(hash); ok {
@@ -133,7 +132,7 @@ func (p *page) claim(hash, fresh uint64, idle func(state uint64) bool) (last uin
 			if !idle(state) {
 				continue
 			}
-			if !p[statesAt+i].CompareAndSwap(state, fresh&^versionMask|(state+1)&versionMask) {
+			if !p[statesAt+i].CompareAndSwap(state, (state+1)&versionMask) {
 				return last, false
 			}
 		}
@@ -174,10 +173,10 @@ func (l *ledger) known(now int64, hash uint64) int64 {
 
 // overflow counts a request of a key of a page that is full in the sketch. It is not
 // ok if the key may have got a slot in the meantime.
-func (l *ledger) overflow(p *page, last uint64, now int64, hash uint64, r *rate) (t tally, ok bool) {
+func (l *ledger) overflow(p *page, last uint64, now, date int64, hash uint64, r *rate) (t tally, ok bool) {
 	l.takes.Add(1)
-	raise(l.inUse, uint64((now+r.depth()+r.interval)/useUnit+1))
-	t = l.arrivals.take(now, hash, r)
+	raise(l.inUse, uint64((max(now, date)+r.depth()+r.interval)/useUnit+1))
+	t = l.arrivals.take(now, date, hash, r)
 	return t, p[claimAt].Load() == last
 }
 

@@ -18,7 +18,8 @@ import (
 // is past.
 //
 // A request's now is what its process has read from the clock, or the page's date if
-// that is later and the key begins anew. An arrival time is in ns of shm.Now. As a state of the ledger it has 60 bits.
+// that is later and the key begins anew. An arrival time is in ns of shm.Now; as a
+// state of the ledger it has 60 bits.
 type pacer struct{ ledger }
 
 func newPacer(seg *shm.Segment, name string, keys int, takes *atomic.Uint64) (*pacer, error) {
@@ -52,6 +53,18 @@ func (r *rate) pace(now, arrival int64, dry bool) (next int64, t tally) {
 	return next, t
 }
 
+// begin is pace for a key that begins anew, from no earlier than date: its request
+// comes then if its process is behind.
+func (r *rate) begin(now, date, arrival int64, dry bool) (next int64, t tally) {
+	at := now
+	if arrival <= date {
+		at = max(now, date)
+	}
+	next, t = r.pace(at, arrival, dry)
+	t.reset += at - now
+	return next, t
+}
+
 func (p *pacer) take(now int64, hash uint64, r *rate, dry bool) tally {
 	page := p.page(hash)
 	idle := func(state uint64) bool { return int64(state>>versionBits) <= now }
@@ -59,26 +72,25 @@ func (p *pacer) take(now int64, hash uint64, r *rate, dry bool) tally {
 		slot, state, ok := page.find(hash)
 		if !ok && !dry {
 			raise(&page[dateAt], uint64(now))
-			last, full := page.claim(hash, uint64(now)<<versionBits, idle)
+			last, full := page.claim(hash, idle)
 			if !full {
 				continue
 			}
-			at := max(now, int64(page[dateAt].Load()))
-			if t, ok := p.overflow(page, last, at, hash, r); ok {
-				t.reset += at - now
+			if t, ok := p.overflow(page, last, now, int64(page[dateAt].Load()), hash, r); ok {
 				return t
 			}
 			continue
 		}
-		was := int64(state >> versionBits)
-		at, arrival := now, was
-		if was <= now {
-			at = max(now, int64(page[dateAt].Load()))
-			arrival = max(was, p.known(at, hash))
+		arrival := int64(state >> versionBits)
+		var next int64
+		var t tally
+		if arrival > now {
+			next, t = r.pace(now, arrival, dry)
+		} else {
+			date := int64(page[dateAt].Load())
+			next, t = r.begin(now, date, max(arrival, p.known(max(now, date), hash)), dry)
 		}
-		next, t := r.pace(at, arrival, dry)
-		t.reset += at - now
-		if dry || next == was || page.set(slot, state, uint64(next)) {
+		if dry || next == arrival || page.set(slot, state, uint64(next)) {
 			return t
 		}
 	}

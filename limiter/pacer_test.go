@@ -57,7 +57,7 @@ func TestArrivalsNeverAdmitTooMany(t *testing.T) {
 	var log history
 	for now := int64(0); now < int64(2*time.Second); now += rand.Int64N(int64(20 * time.Microsecond)) {
 		k := rand.IntN(keys)
-		if a.take(now, mix(uint64(k)), r).admitted {
+		if a.take(now, 0, mix(uint64(k)), r).admitted {
 			log = append(log, request{key: k, now: now})
 		}
 	}

@@ -42,10 +42,11 @@ type sketch struct {
 	width uint64 // of a row; a power of two
 }
 
-// widthFor is the width of a sketch beside a table that is for so many keys. One key
-// in a thousand or so comes to it: so few that all four of its cells are hardly ever
-// shared.
-func widthFor(keys int) uint64 { return uint64(max(minWidth, 1<<bits.Len(uint(keys/16)))) }
+// widthFor is the width of a sketch beside a table that is for so many keys: wide
+// enough for the one key in a thousand that finds no room in a table which is full as
+// planned, and for a quarter more keys than planned: of those, one in seven shares all
+// four of its cells.
+func widthFor(keys int) uint64 { return uint64(max(minWidth, 1<<bits.Len(uint(keys/4)))) }
 
 // newSketch is the sketch of a rule with that many keys.
 func newSketch(seg *shm.Segment, name string, keys int) (sketch, error) {

@@ -88,11 +88,11 @@ func (s *sliding) take(now int64, hash uint64, r *rate, dry bool) tally {
 				moveOn(page, date, window)
 				continue
 			}
-			last, full := page.claim(hash, 0, func(state uint64) bool { return runsAt(window, state).idle() })
+			last, full := page.claim(hash, func(state uint64) bool { return runsAt(window, state).idle() })
 			if !full {
 				continue
 			}
-			if t, ok := s.overflow(page, last, now, hash, r); ok {
+			if t, ok := s.overflow(page, last, now, 0, hash, r); ok {
 				t.counted = 0
 				return t
 			}
