@@ -199,7 +199,7 @@ func unpack(data []byte, digest [32]byte) *candidate {
 	if err != nil {
 		return nil // of a build that knew more than this one
 	}
-	return &candidate{config: cfg, bytes: data, digest: digest}
+	return &candidate{config: cfg, bytes: data, digest: digest, stamps: bundle.Stamps()}
 }
 
 // judge says what becomes of an orphan by what is in force, and why it is to

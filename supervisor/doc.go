@@ -15,7 +15,7 @@
 // comes after a kill goes on from there.
 //
 // Reading order: run.go, start.go, supervisor.go, table.go, worker.go, reload.go,
-// roll.go, adopt.go, upgrade.go, successor.go, estate.go, ask.go.
+// watch.go, roll.go, adopt.go, upgrade.go, successor.go, estate.go, ask.go.
 //
 // It runs in the supervisor process, is called by the command line, and knows
 // nothing of HTTP. It meets a worker only in packages handoff and shm; it never

@@ -99,7 +99,7 @@ func (s *supervisor) nextCandidate() (load func() (*candidate, error), back bool
 		return func() (*candidate, error) { return read(path) }, false
 	}
 	t.back = false
-	good := candidate{config: t.good.config, bytes: t.good.bytes, digest: t.good.digest}
+	good := candidate{config: t.good.config, bytes: t.good.bytes, digest: t.good.digest, stamps: t.good.stamps}
 	return func() (*candidate, error) { return &good, nil }, true
 }
 

@@ -39,8 +39,9 @@ type reload struct {
 	bundle    *os.File  // of the candidate, sealed
 	added     []*socket // that only it needs
 	waiters   []chan<- result
-	back      bool // to the last good configuration
-	adoption  bool // not of ours: the rest of what a dead supervisor had decided
+	back      bool   // to the last good configuration
+	changed   string // files that it is because of; "": it was asked for
+	adoption  bool   // not of ours: the rest of what a dead supervisor had decided
 	roll      roll
 
 	refusal refusal // why it cannot be
@@ -51,16 +52,18 @@ type candidate struct {
 	config   *config.Config
 	bytes    []byte // of its bundle
 	digest   [32]byte
-	logs     logs     // open once open has been called
-	identity identity // of workers; the same
+	stamps   map[string]config.Stamp // of the files in it that the configuration names
+	logs     logs                    // open once open has been called
+	identity identity                // of workers; the same
 }
 
-func read(path string) (*candidate, error) {
-	bundle, cfg, err := config.Load(path)
+func read(path string) (*candidate, error) { return newCandidate(config.Load(path)) }
+
+func newCandidate(bundle *config.Bundle, cfg *config.Config, err error) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{config: cfg, bytes: bundle.Encode(), digest: bundle.Digest()}, nil
+	return &candidate{config: cfg, bytes: bundle.Encode(), digest: bundle.Digest(), stamps: bundle.Stamps()}, nil
 }
 
 func (c *candidate) seal() (*os.File, error) { return handoff.Seal("bundle", c.bytes) }
@@ -96,7 +99,7 @@ func (s *supervisor) advanceReload(now time.Time) {
 func (s *supervisor) stepReload(now time.Time) bool {
 	r := s.reload
 	switch {
-	case r == nil && (!s.pending || !s.ready || s.stopping || s.upgrade != nil && s.upgrade.begun):
+	case r == nil && (!s.ready || s.stopping || s.upgrade != nil && s.upgrade.begun || !s.pending && s.watch.changed == ""):
 		return false
 	case r == nil:
 		s.beginReload()
@@ -126,10 +129,14 @@ func (s *supervisor) any(f func(*worker) bool) bool { return slices.ContainsFunc
 
 func (s *supervisor) beginReload() {
 	r := &reload{waiters: s.waiting, roll: roll{wanted: s.rolling}}
+	var load func() (*candidate, error)
+	if s.pending {
+		load, r.back = s.nextCandidate()
+	} else {
+		load, r.changed = s.refresh()
+	}
 	s.reload, s.pending, s.rolling, s.waiting = r, false, false, nil
 	s.notify(s.manager.Reloading())
-	load, back := s.nextCandidate()
-	r.back = back
 	// Nobody waits for it at the end: a disk that hangs must not hold up a stop.
 	go func() {
 		c, err := load()
@@ -160,6 +167,7 @@ func (s *supervisor) loaded(r *reload, c *candidate, err error) {
 		return
 	}
 	if c.digest == s.digest && !r.roll.wanted {
+		s.watch = newWatch(c.stamps)
 		c.drop()
 		s.finishReload(result{OK: true, Text: s.active() + ", unchanged"})
 		return
@@ -285,9 +293,9 @@ func (s *supervisor) finishReload(res result) {
 	brief, more, _ := strings.Cut(res.Text, "\n")
 	if res.OK {
 		s.outcome = brief
-		s.log.Info("reloaded", "outcome", brief)
+		s.log.Info("reloaded"+r.changes(" because "), "outcome", brief)
 	} else {
-		s.outcome = fmt.Sprintf("reload failed: %s; config %d stays", summary(res.Text), s.number)
+		s.outcome = fmt.Sprintf("reload failed: %s; config %d stays%s", summary(res.Text), s.number, r.changes(", though "))
 		s.log.Error(s.outcome)
 		if more != "" {
 			_, _ = fmt.Fprintln(s.output, strings.TrimRight(res.Text, "\n")) // with its carets in place

@@ -110,6 +110,9 @@ func (s *supervisor) begin(number uint64, inForce, first *candidate) error {
 	// decided: this is the rest of it.
 	s.reload = &reload{phase: switching, adoption: true}
 	s.pending = inForce.digest != first.digest
+	if !s.pending {
+		s.watch = newWatch(first.stamps)
+	}
 	return nil
 }
 

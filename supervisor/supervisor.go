@@ -64,6 +64,7 @@ type supervisor struct {
 	rolling bool    // and it is to be a roll
 	waiting []chan<- result
 	outcome string // of the last reload
+	watch   *watch // of the files that the configuration in force names
 
 	inquiries map[uint64]inquiry // by number
 
@@ -99,6 +100,7 @@ func (s *supervisor) enforce(number uint64, c *candidate, bundle *os.File) {
 	s.number, s.config, s.digest, s.bundle, s.logs, s.workersAre = number, c.config, c.digest, bundle, c.logs, c.identity
 	s.door.allow(c.identity.uid())
 	s.trust(c)
+	s.watch = newWatch(c.stamps)
 	s.offered = max(s.offered, number)
 	s.segment.Decision().Commit(s.record())
 }
@@ -198,6 +200,7 @@ func (s *supervisor) advance(now time.Time) (over bool) {
 		return s.left
 	}
 	s.forgive(now)
+	s.advanceWatch(now)
 	for _, w := range s.workers {
 		if t := s.deadline(w); !t.IsZero() && !now.Before(t) {
 			s.apply(w, timeout)
@@ -366,6 +369,9 @@ func (s *supervisor) nextWake(now time.Time) time.Time {
 	}
 	if s.upgrade != nil {
 		earliest(s.upgrade.until)
+	}
+	if s.watches() {
+		earliest(s.watch.due)
 	}
 	return wake
 }

@@ -8,7 +8,8 @@
 // instead; all of them are reported at once, in the order of the file.
 //
 // The supervisor calls Load, which reads the file and whatever it names and
-// keeps those bytes in a Bundle. A worker calls Bundle.Parse on the same bytes.
+// keeps those bytes in a Bundle, and Bundle.Refresh when something that the file
+// names has changed. A worker calls Bundle.Parse on the same bytes.
 // The invariant: a Bundle parses to the same Config in every process, touching
 // neither disk nor environment.
 //

@@ -83,6 +83,7 @@ func (l *loader) serve(s *Stream) {
 // request sends one.
 func (l *loader) request(t testing.TB) {
 	l.id += 2
+	l.c.sendWindow = baseWindow
 	binary.BigEndian.PutUint32(l.frame[5:], uint32(l.id))
 	before := l.n
 	if n, err := l.c.Receive(l.frame); n != len(l.frame) || err != nil || l.failed || l.n == before {

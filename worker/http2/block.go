@@ -282,29 +282,21 @@ func (c *Conn) deliver(b *block) *ConnError {
 	if b.kind != blockIgnored {
 		b.begin()
 	}
-	s := b.s
 	switch {
 	case b.fault != NoError:
 		return c.rejected(b)
 	case b.kind == blockRequest && b.tooLong:
 		return c.answer(b, 431)
-	case b.tooLong, len(b.trailersOf()) > http1.MaxTrailerBytes-2:
+	case b.tooLong, b.kind == blockTrailers && len(b.s.trailers) > http1.MaxTrailerBytes-len("\r\n"):
 		return c.resetStream(b.id, EnhanceYourCalm)
 	case b.kind == blockRequest:
 		return c.request(b)
 	case b.kind == blockResponse:
 		return c.response(b)
 	case b.kind == blockTrailers:
-		return c.endMessage(s)
+		return c.endMessage(b.s)
 	}
 	return nil
-}
-
-func (b *block) trailersOf() []byte {
-	if b.s == nil {
-		return nil
-	}
-	return b.s.trailers
 }
 
 // rejected resets the stream of a block that is malformed.

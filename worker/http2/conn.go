@@ -10,9 +10,8 @@ import (
 // a connection speaks HTTP/2.
 const Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// A Conn is one side of a connection. NewServer and NewClient make it. What it
-// calls back (open, OnOutput, OnEvent) may call any method of streams; OnOutput
-// only notes.
+// A Conn is one side of a connection. NewServer and NewClient make it. The open of
+// NewServer and a stream's OnEvent may call any method of streams.
 type Conn struct {
 	lim    Limits
 	scheme string // of requests; "" on the server's side
@@ -53,6 +52,7 @@ type Conn struct {
 	final         bool   // we have sent our last GOAWAY
 	finalID       uint32 // with this id
 
+	begun  uint64 // frames so far, those inside a header block aside
 	floods floods
 	pings  int // sent and not answered
 }
@@ -193,6 +193,38 @@ func (c *Conn) Streams() int { return len(c.streams) + len(c.unsent) }
 // Closed reports whether the connection is to be closed, once Output is sent.
 func (c *Conn) Closed() bool {
 	return c.over != nil || (c.final || c.goingAway) && c.Idle()
+}
+
+// Pending tells of what the peer has begun and must end soon: the preface and its
+// first SETTINGS, a header block, a frame that is not DATA. It is 0 if there is
+// nothing, else a number that is another one for each. rest is how many bytes
+// Receive has left.
+func (c *Conn) Pending(rest int) uint64 {
+	switch {
+	case !c.greeted:
+		return 1
+	case c.block.open, c.frame.open && c.frame.typ != typeData:
+		return 2*c.begun + 2
+	case rest > 0 && !c.frame.open:
+		return 2*c.begun + 3
+	}
+	return 0
+}
+
+// Trim gives back the room that c needs only while messages go by: for an owner
+// that expects none for a while. The next response starts with an empty table of
+// HPACK.
+func (c *Conn) Trim() {
+	c.enc.forget()
+	c.lower = nil
+	if !c.block.open {
+		c.block = block{}
+	}
+	if c.unsentBytes() == 0 {
+		c.dropped += uint64(c.start)
+		putBuffer(c.out)
+		c.out, c.start = nil, 0
+	}
 }
 
 // Ping asks for a sign of life; Awaiting reports whether it has not come yet.

@@ -9,8 +9,10 @@ import (
 const (
 	staticEntries = 61 // RFC 7541 appendix A
 	entryOverhead = 32 // RFC 7541 section 4.1
-	encoderSlots  = 64 // a power of two; about as many entries as fit the table
 	maxIndexed    = 512
+
+	encoderSlots = 64 // about as many entries as fit the table
+	encoderWays  = 4  // slots that a field may be in
 )
 
 // An encoder makes header blocks (RFC 7541). A field goes into the dynamic table
@@ -22,10 +24,15 @@ type encoder struct {
 	max, size int  // of the table, in bytes as RFC 7541 counts
 	smallest  int  // max was this small since the last block
 	resized   bool // the next block says so
+	turn      int  // see slot
 
-	inserted, evicted uint32                    // entries so far: an entry is alive above evicted
-	sizes             [encoderSlots * 2]uint16  // of the living, by number
-	slots             *[encoderSlots]fieldCache // nil until the first field
+	inserted, evicted uint32        // entries so far: an entry is alive above evicted
+	table             *encoderTable // nil until the first field
+}
+
+type encoderTable struct {
+	sizes [tableBytes / entryOverhead]uint16 // of the living, by number
+	slots [encoderSlots]fieldCache
 }
 
 // A fieldCache remembers a field that was sent.
@@ -64,7 +71,15 @@ func (e *encoder) limit(n int) {
 func (e *encoder) evict(room int) {
 	for e.evicted < e.inserted && e.size+room > e.max {
 		e.evicted++
-		e.size -= int(e.sizes[e.evicted%uint32(len(e.sizes))])
+		e.size -= int(e.table.sizes[e.evicted%uint32(len(e.table.sizes))])
+	}
+}
+
+// forget gives the room of the table back. The next block starts with an empty one.
+func (e *encoder) forget() {
+	if e.table != nil {
+		e.evicted, e.size, e.table = e.inserted, 0, nil
+		e.smallest, e.resized = 0, true
 	}
 }
 
@@ -72,7 +87,10 @@ func (e *encoder) evict(room int) {
 func (e *encoder) begin(dst []byte) []byte {
 	if e.resized {
 		if e.smallest < e.max {
-			dst = appendInt(dst, 0x20, 5, e.smallest)
+			// The table was smaller for a moment. It is emptied: x/net's decoder takes a
+			// second update in a block only if the first leaves nothing.
+			e.evicted, e.size = e.inserted, 0
+			dst = appendInt(dst, 0x20, 5, 0)
 		}
 		dst = appendInt(dst, 0x20, 5, e.max)
 		e.resized, e.smallest = false, e.max
@@ -97,16 +115,11 @@ func (e *encoder) field(dst, name, value []byte) []byte {
 		return e.literal(dst, 0x10, 4, name, value)
 	case len(name)+len(value) > maxIndexed || len(name)+len(value)+entryOverhead > e.max:
 		return e.literal(dst, 0, 4, name, value)
-	case e.slots == nil:
-		e.slots = new([encoderSlots]fieldCache)
+	case e.table == nil:
+		e.table = new(encoderTable)
 	}
 	h := hash(hash(uint32(len(name)), name), value)
-	slot := &e.slots[h%encoderSlots]
-	if slot.hash != h {
-		if other := &e.slots[h%encoderSlots^1]; other.hash == h || slot.entry > e.evicted {
-			slot = other
-		}
-	}
+	slot := e.slot(h)
 	if slot.hash != h {
 		if slot.entry <= e.evicted {
 			slot.hash, slot.entry = h, 0
@@ -122,11 +135,30 @@ func (e *encoder) field(dst, name, value []byte) []byte {
 	return dst
 }
 
+// slot returns the slot that has the field with hash h. If none does it is one
+// whose entry is dead, if there is one, and each time another: fields that want
+// the same do not drive each other out for ever.
+func (e *encoder) slot(h uint32) *fieldCache {
+	set := e.table.slots[h%(encoderSlots/encoderWays)*encoderWays:][:encoderWays]
+	for i := range set {
+		if set[i].hash == h {
+			return &set[i]
+		}
+	}
+	for range set {
+		e.turn = (e.turn + 1) % encoderWays
+		if set[e.turn].entry <= e.evicted {
+			break
+		}
+	}
+	return &set[e.turn]
+}
+
 // insert makes an entry and returns its number.
 func (e *encoder) insert(size int) uint32 {
 	e.evict(size)
 	e.inserted++
-	e.sizes[e.inserted%uint32(len(e.sizes))] = uint16(size)
+	e.table.sizes[e.inserted%uint32(len(e.table.sizes))] = uint16(size)
 	e.size += size
 	return e.inserted
 }

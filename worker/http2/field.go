@@ -39,6 +39,22 @@ func validValue(v string) bool {
 	if blank(v[0]) || blank(v[len(v)-1]) {
 		return false
 	}
+	for ; len(v) >= 8; v = v[8:] {
+		// For a word x, (x - n*ones) &^ x & highs is 0 if and only if no byte is below
+		// n, for n <= 128.
+		const ones, highs = 0x0101010101010101, 0x8080808080808080
+		x := uint64(v[0]) | uint64(v[1])<<8 | uint64(v[2])<<16 | uint64(v[3])<<24 |
+			uint64(v[4])<<32 | uint64(v[5])<<40 | uint64(v[6])<<48 | uint64(v[7])<<56
+		del := x ^ 0x7f*ones
+		if ((x-' '*ones)&^x|(del-ones)&^del)&highs != 0 && !printable(v[:8]) {
+			return false
+		}
+	}
+	return printable(v)
+}
+
+// printable reports whether v has no control byte but tabs.
+func printable(v string) bool {
 	for i := range len(v) {
 		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false

@@ -51,6 +51,9 @@ func (c *Conn) begin(b []byte) *ConnError {
 		id: binary.BigEndian.Uint32(b[5:]) & maxWindow, left: n, length: n,
 	}
 	f := &c.frame
+	if !c.block.open {
+		c.begun++
+	}
 	switch {
 	case !c.greeted && (f.typ != typeSettings || f.has(flagAck)):
 		return protocolError("preface without SETTINGS")
@@ -177,7 +180,7 @@ func (c *Conn) pieces(f *frame, b []byte) (n int, more bool, err *ConnError) {
 		f.prefix = false
 		return n, true, err
 	}
-	body := b[:min(len(b), f.left-f.pad)]
+	body := b[:min(len(b), max(f.left-f.pad, 0))] // some of the padding may be taken
 	switch {
 	case f.typ == typeData:
 		err = c.data(f, body)

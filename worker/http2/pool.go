@@ -160,6 +160,7 @@ func (c *Conn) resetStream(id uint32, code Code) *ConnError {
 		s.late = true
 	default:
 		s.Reset(code)
+		s.event()
 	}
 	return c.fruitless()
 }

@@ -294,3 +294,41 @@ func TestMalformedResponses(t *testing.T) {
 func http2Headers(id uint32, block []byte) http2.HeadersFrameParam {
 	return http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}
 }
+
+// Frames may be cut anywhere: in headers, in what stands before data, in padding.
+func TestFramesByteByByte(t *testing.T) {
+	r := newRaw(t, nil)
+	_ = r.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: r.fields(getFields...), EndHeaders: true, PadLength: 5,
+		Priority: http2.PriorityParam{StreamDep: 3, Weight: 1},
+	})
+	_ = r.WriteDataPadded(1, false, []byte("abc"), make([]byte, 7))
+	block := r.fields("x-sum", "5", "x-more", "6")
+	_ = r.WriteDataPadded(1, false, nil, make([]byte, 3))
+	_ = r.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:3], EndStream: true, PadLength: 2})
+	_ = r.WriteContinuation(1, true, block[3:])
+	_ = r.WriteRawFrame(0x77, 0xff, 9, make([]byte, 20))
+	_ = r.WriteGoAway(0, 0, make([]byte, 30))
+	_ = r.WritePing(false, [8]byte{})
+	in := bytes.Clone(r.in.Bytes())
+	r.in.Reset()
+	var rest []byte
+	for i := range in {
+		rest = append(rest, in[i])
+		n, err := r.c.Receive(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest = rest[n:]; len(rest) > 8 {
+			t.Fatalf("byte %d: %d bytes are left; want at most 8", i, len(rest))
+		}
+	}
+	p := &pair{TB: t}
+	want := "GET / HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 5\r\nx-more: 6\r\n\r\n"
+	if got, err := p.read(r.opened[0]); got != want || err != io.EOF {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if got := r.frames(); len(got) != 1 || got[0] != "PING" {
+		t.Errorf("sent: got %q; want the answer to PING", got)
+	}
+}

@@ -113,8 +113,8 @@ func meansContent(method string) bool {
 }
 
 // frame writes how the body of the message that b begins is framed; none says
-// that there is none. HTTP/1.1 has no trailers behind a body by length, so one
-// that announces some goes by chunks.
+// that there is none. HTTP/1.1 has no trailers behind a body by length: one that
+// announces some goes by chunks, and others are dropped.
 func (s *Stream) frame(b *block, none bool) {
 	switch {
 	case b.length >= 0 && (none || !b.trailer):

@@ -35,7 +35,7 @@ func (c *Conn) response(b *block) *ConnError {
 		return c.resetStream(b.id, ProtocolError)
 	case interim:
 	case s.socket && status/100 == 2:
-		s.framing, s.answered = http1.BodyUntilClose, true
+		s.framing, s.answered, s.tunnel = http1.BodyUntilClose, true, true
 	case s.headOnly || status == 204 || status == 304:
 		if b.length >= 0 && status != 204 {
 			s.frame(b, true)

@@ -8,7 +8,8 @@ import (
 
 // A Stream is one request and its response. On the server's side its owner reads
 // the request and writes the response, as HTTP/1.1; on the client's side it is
-// the other way round. Close it, whatever became of it: it is used again.
+// the other way round. The owner closes it, whatever became of it, and does not
+// touch it afterwards: it serves another request then.
 type Stream struct {
 	c       *Conn // nil once closed
 	id      uint32
@@ -43,6 +44,7 @@ type Stream struct {
 	counted  bool // in c.live
 	headOnly bool // the request is HEAD
 	socket   bool // the request is a WebSocket's
+	tunnel   bool // and was answered 101: before, its data is of no message
 	key      socketKey
 	refused  bool
 	late     bool // we have reset it: frames of it may be under way
@@ -76,10 +78,18 @@ func (s *Stream) TryRead(b []byte) (n int, err error) {
 	switch {
 	case n > 0 || len(b) == 0:
 		return n, nil
-	case s.remoteDone:
+	case s.remoteDone && s.data.len() == 0:
 		return 0, io.EOF
 	}
 	return 0, ErrAgain
+}
+
+// waiting is how much data may be read.
+func (s *Stream) waiting() int {
+	if s.framing == http1.BodyUntilClose && !s.tunnel {
+		return 0
+	}
+	return s.data.len()
 }
 
 // complete reports whether the peer's message is whole and wanted even if s has
@@ -89,7 +99,7 @@ func (s *Stream) complete() bool { return s.remoteDone && s.answered }
 // read takes one step of TryRead; more says that there may be another.
 func (s *Stream) read(b []byte) (n int, more bool) {
 	chunked := s.framing == http1.BodyChunked
-	switch waiting := s.data.len(); {
+	switch waiting := s.waiting(); {
 	case s.at < len(s.text):
 		n = copy(b, s.text[s.at:])
 		if s.at += n; s.at == len(s.text) {
@@ -121,7 +131,7 @@ func (s *Stream) read(b []byte) (n int, more bool) {
 
 // Readable reports whether TryRead may make progress.
 func (s *Stream) Readable() bool {
-	return s.err != nil || s.remoteDone || s.at < len(s.text) || s.data.len() > 0
+	return s.err != nil || s.at < len(s.text) || s.waiting() > 0 || s.remoteDone && s.data.len() == 0
 }
 
 // Writable reports whether TryWrite may make progress.
@@ -134,14 +144,15 @@ func (s *Stream) Gone() bool { return s.err != nil }
 // again elsewhere, whatever it asks for.
 func (s *Stream) Refused() bool { return s.refused }
 
-// Reset ends s early: neither message will be whole, and the peer is told so.
+// Reset ends s early: neither message will be whole, and the peer is told so. It
+// is no event.
 func (s *Stream) Reset(code Code) {
 	if s.err == nil {
 		if s.id != 0 && !(s.localDone && s.remoteDone) {
 			s.c.writeReset(s.id, code)
 		}
 		s.last, s.late = lastFrame{}, true
-		s.fail(streamError(code))
+		s.finish(streamError(code))
 	}
 }
 
@@ -166,11 +177,15 @@ func (s *Stream) Close() {
 	s.recycle()
 }
 
-// fail ends s early because of err.
+// fail ends s early because of err, for its owner to hear.
 func (s *Stream) fail(err error) {
-	if s.err != nil {
-		return
+	if s.err == nil {
+		s.finish(err)
+		s.event()
 	}
+}
+
+func (s *Stream) finish(err error) {
 	s.err = err
 	if !s.complete() {
 		s.c.give(s.data.len())
@@ -178,7 +193,6 @@ func (s *Stream) fail(err error) {
 	}
 	s.blocked = false
 	s.settle()
-	s.event()
 }
 
 // settle counts s out once the protocol is done with it.

@@ -13,7 +13,7 @@ const (
 	post = "POST / HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 
-// code returns that of a *StreamError, as text, else the error.
+// codeOf returns the code of a *StreamError as text, of other errors their own.
 func codeOf(err error) string {
 	var e *StreamError
 	if errors.As(err, &e) {

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 x/net's Transport is another client than net/http's
+
 package http2
 
 import (

@@ -73,6 +73,30 @@ func TestWebSocketRefused(t *testing.T) {
 	}
 }
 
+// What a client sends before it has its answer is of no message: it is read
+// behind a 101 and never if there is none.
+func TestWebSocketDataBeforeAnswer(t *testing.T) {
+	for _, switches := range []bool{false, true} {
+		p, client, server, r := openSocket(t)
+		p.write(client, "GET /smuggled HTTP/1.1\r\nHost: x.test\r\n\r\n")
+		client.CloseWrite()
+		p.expect(server, "", ErrAgain)
+		if server.Readable() {
+			t.Error("Readable: got true before the answer; want false")
+		}
+		if switches {
+			p.write(server, answerTo(r))
+			p.expect(server, "GET /smuggled HTTP/1.1\r\nHost: x.test\r\n\r\n", io.EOF)
+		} else {
+			p.write(server, ok)
+			p.expect(server, "", ErrAgain)
+		}
+		server.Close()
+		client.Close()
+		p.sound()
+	}
+}
+
 func TestWebSocketMistakes(t *testing.T) {
 	p, client, server, r := openSocket(t)
 	if _, err := server.TryWrite([]byte(strings.Replace(answerTo(r), "=\r\n", "A\r\n", 1))); err != errSwitch {

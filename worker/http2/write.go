@@ -110,9 +110,9 @@ func (s *Stream) endChunks() {
 	s.end()
 }
 
-// CloseWrite says that no more bytes follow on a connection that is not HTTP any
-// more, a WebSocket's; reads go on. On others it does nothing: the end of a
-// message is in the message.
+// CloseWrite says that no more bytes follow, on a stream that has become a
+// WebSocket or behind a response without any framing; reads go on. On others it
+// does nothing: the end of a message is in the message.
 func (s *Stream) CloseWrite() {
 	if s.err == nil && s.phase == outRaw {
 		s.end()
@@ -185,7 +185,7 @@ func (s *Stream) writeResponse(r *http1.Response, b []byte) (n int, err error) {
 		return n, nil
 	}
 	if r.Status == 101 {
-		s.phase = outRaw
+		s.phase, s.tunnel = outRaw, true
 		return n, nil
 	}
 	s.body(r.BodyKind(s.method()), r.ContentLength)

@@ -12,6 +12,11 @@
 //   - the adapter never waits in a write: what the socket refuses is kept, and
 //     the caller waits for room, then calls Flush.
 //
-// It runs on the loop of a worker process, is called by package worker, and
-// owns neither certificates nor configuration: those come as a *tls.Config.
+// ServerConfig makes of a listener's settings what Server needs: a certificate
+// for each name, slow keys used off the loop, a Gate that leaves the loop time
+// for others, and the keys of Tickets. These and Sessions, what servers have given
+// us to resume, are in the shared segment, so all workers have the same.
+//
+// It runs on the loop of a worker process and is called by package worker. It
+// reads no file and knows no configuration, of which it is given values.
 package tlsconn

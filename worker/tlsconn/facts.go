@@ -10,6 +10,24 @@ import (
 // State describes the connection; see tls.Conn.ConnectionState.
 func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
 
+// A Session is what was agreed on in the handshake.
+type Session struct {
+	Version    string // "TLS 1.3"
+	Cipher     string // "TLS_AES_128_GCM_SHA256"
+	ServerName string // that the client asked for; "": none
+	Protocol   string // agreed on by ALPN; "": none
+}
+
+// Session returns what was agreed on. It is worked out when it is first asked for,
+// after the handshake.
+func (c *Conn) Session() *Session {
+	if c.session == nil {
+		s := c.tls.ConnectionState()
+		c.session = &Session{tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), s.ServerName, s.NegotiatedProtocol}
+	}
+	return c.session
+}
+
 // A ClientCertificate is what is known of a client by the certificate that it has
 // proved to have. No value has control bytes in it: they may become headers.
 type ClientCertificate struct {

@@ -11,6 +11,8 @@ import (
 // A step of a handshake holds the loop for 0.1 to 1 ms, and each event of a turn
 // may bring one. So that a flood of them leaves room for all else, a turn begins
 // steps for turnTime only; those that come after wait in line for the next turns.
+// Handshakes that have begun go first, and none begins that has waited for half of
+// its time: else a flood would leave each with too little of it to end.
 const (
 	turnTime = time.Millisecond
 	perTurn  = 16 // that are woken to try: no more will fit
@@ -22,23 +24,24 @@ type Gate struct {
 	loop    *loop.Loop
 	turn    int64     // loop time of the turn that began
 	began   time.Time // steps at
-	steps   line
-	posted  bool // admit will be called
-	signers line
-	signing int
+	hellos  line      // that wait for their first step
+	steps   line      // that wait for a further one
+	posted  bool      // admit will be called
+	jobs    line      // that wait for a processor besides the loop's
+	working int       // that have one
 }
 
 // NewGate returns the gate of l. A loop has one.
 func NewGate(l *loop.Loop) *Gate { return &Gate{loop: l} }
 
 // Waiting returns how many handshakes wait for their turn.
-func (g *Gate) Waiting() int { return len(g.steps) }
+func (g *Gate) Waiting() int { return len(g.hellos) + len(g.steps) }
 
 // A line is of connections whose handshakes wait, first come first served.
 type line []*Conn
 
 // wait waits until c is the first in line and open says so.
-func (l *line) wait(c *Conn, open func() bool) error {
+func (l *line) wait(c *Conn, deadline int64, open func() bool) error {
 	if len(*l) == 0 && open() {
 		return nil
 	}
@@ -49,7 +52,7 @@ func (l *line) wait(c *Conn, open func() bool) error {
 		l.wake(1) // c may have been woken for a place that it does not take
 	}()
 	for !c.raw.Failed() && c.raw.Open() {
-		if err := c.task.WaitAny(c.deadline, c.raw, nil); err != nil {
+		if err := c.task.WaitAny(deadline, c.raw, nil); err != nil {
 			return err
 		}
 		if (*l)[0] == c && open() {
@@ -66,10 +69,17 @@ func (l line) wake(n int) {
 	}
 }
 
-// enter waits until c may do a step of its handshake.
-func (g *Gate) enter(c *Conn) error {
-	return g.steps.wait(c, g.open)
+// begin waits until c may do the first step of its handshake.
+func (g *Gate) begin(c *Conn) error {
+	deadline := c.deadline
+	if deadline != 0 {
+		deadline -= (deadline - c.task.Now()) / 2
+	}
+	return g.hellos.wait(c, deadline, func() bool { return len(g.steps) == 0 && g.open() })
 }
+
+// resume waits until c may do a further one.
+func (g *Gate) resume(c *Conn) error { return g.steps.wait(c, c.deadline, g.open) }
 
 // open reports whether this turn has time for a step.
 func (g *Gate) open() bool {
@@ -95,23 +105,23 @@ func (g *Gate) admitLater() {
 func (g *Gate) admit() {
 	g.posted = false
 	g.steps.wake(perTurn)
-	if len(g.steps) > 0 {
+	g.hellos.wake(perTurn)
+	if g.Waiting() > 0 {
 		g.admitLater()
 	}
 }
 
-// beginSigning waits until there is a processor for c's signature besides that
-// which the loop needs. More goroutines would take the loop's, for 10 ms at a
-// time.
-func (g *Gate) beginSigning(c *Conn) error {
-	err := g.signers.wait(c, func() bool { return g.signing < max(1, runtime.GOMAXPROCS(0)-1) })
+// beginJob waits until there is a processor for c's work besides that which the
+// loop needs. More goroutines would take the loop's, for 10 ms at a time.
+func (g *Gate) beginJob(c *Conn) error {
+	err := g.jobs.wait(c, c.deadline, func() bool { return g.working < max(1, runtime.GOMAXPROCS(0)-1) })
 	if err == nil {
-		g.signing++
+		g.working++
 	}
 	return err
 }
 
-func (g *Gate) endSigning() {
-	g.signing--
-	g.signers.wake(1)
+func (g *Gate) endJob() {
+	g.working--
+	g.jobs.wake(1)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/proxyd/proxyd/worker/loop"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait of a test: no more than a guard against hanging.
@@ -264,4 +265,21 @@ func write(t *loop.Task, c *Conn, b []byte) error {
 		}
 	}
 	return nil
+}
+
+// socketPair returns a connection on l and the descriptor of its other end, which
+// the test closes.
+func socketPair(t testing.TB, l *loop.Loop) (*loop.Conn, int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Error(err)
+		return new(loop.Conn), -1
+	}
+	t.Cleanup(func() { unix.Close(fds[1]) })
+	c := new(loop.Conn)
+	if err := l.Register(c, fds[0]); err != nil {
+		t.Error(err)
+	}
+	return c, fds[1]
 }

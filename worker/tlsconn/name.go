@@ -39,9 +39,9 @@ func distinguishedName(der []byte) string {
 	}
 	var b strings.Builder
 	for i, part := range slices.Backward(parts) {
-		for j, a := range part {
+		for j, a := range slices.Backward(part) {
 			switch {
-			case j > 0:
+			case j < len(part)-1:
 				b.WriteByte('+')
 			case i < len(parts)-1:
 				b.WriteByte(',')

@@ -89,11 +89,20 @@ func (a *authority) server(t testing.TB, key crypto.Signer, names ...string) tls
 // client issues one that a client can show.
 func (a *authority) client(t testing.TB, name string) tls.Certificate {
 	t.Helper()
-	return a.issue(t, x509.Certificate{
+	return a.issue(t, leafOf(name, true), newKey(t, "ecdsa"))
+}
+
+// leafOf is the template of a client's certificate, or of a server's.
+func leafOf(name string, client bool) x509.Certificate {
+	use := x509.ExtKeyUsageServerAuth
+	if client {
+		use = x509.ExtKeyUsageClientAuth
+	}
+	return x509.Certificate{
 		Subject:     pkix.Name{CommonName: name, Organization: []string{"Test, Inc."}, Country: []string{"DE"}},
 		DNSNames:    []string{name + ".test"},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, newKey(t, "ecdsa"))
+		ExtKeyUsage: []x509.ExtKeyUsage{use},
+	}
 }
 
 func (a *authority) pool() *x509.CertPool {

@@ -68,13 +68,28 @@ func ServerConfig(s Settings) (*tls.Config, error) {
 		if k.tickets != nil {
 			k.renew(c)
 		}
-		if a, ok := hello.Conn.(*adapter); ok && s.Gate != nil {
-			a.gate = s.Gate
-			return nil, s.Gate.enter((*Conn)(a))
+		a, ok := hello.Conn.(*adapter)
+		if !ok {
+			return nil, nil
 		}
-		return nil, nil
+		return (*Conn)(a).admitted(&s, c)
 	}
 	return c, nil
+}
+
+// admitted waits until c's handshake may begin, and returns the configuration for
+// it if that is not config.
+func (c *Conn) admitted(s *Settings, config *tls.Config) (*tls.Config, error) {
+	if s.Gate != nil {
+		c.gate = s.Gate
+		if err := c.gate.begin(c); err != nil {
+			return nil, err
+		}
+	}
+	if s.ClientCA != nil {
+		return c.verifyingElsewhere(config), nil
+	}
+	return nil, nil
 }
 
 // Server returns the server side of a TLS connection over raw.
@@ -82,4 +97,12 @@ func Server(raw *loop.Conn, config *tls.Config) *Conn {
 	c := &Conn{raw: raw}
 	c.tls = tls.Server((*adapter)(c), config)
 	return c
+}
+
+// Feed gives c bytes that were received from raw before, at most 16 KiB. Call it
+// once, before Handshake.
+func (c *Conn) Feed(b []byte) {
+	if len(b) > 0 {
+		c.in = append(takeRecord(), b...)
+	}
 }

@@ -77,8 +77,11 @@ func (a *authority) server(host string) *tls.Config {
 // write puts the authority's certificate in a file.
 func (a *authority) write(path string) {
 	a.t.Helper()
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-	if err := os.WriteFile(path, block, 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(a.pem()), 0o644); err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+func (a *authority) pem() string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
 }
