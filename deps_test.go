@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"supervisor/admin": {"internal/handoff"},
 	"supervisor/sysd":  {},
 	"worker": {
-		"worker/accesslog", "worker/http1", "worker/loop", "worker/proxyproto", "worker/route", "worker/tlsconn",
+		"worker/accesslog", "worker/http1", "worker/http2", "worker/loop", "worker/proxyproto", "worker/route", "worker/tlsconn",
 		"lb", "lb/discover", "lb/probe", "limiter", "internal/config", "internal/handoff", "internal/shm",
 	},
 	"worker/accesslog":  {},

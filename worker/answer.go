@@ -62,6 +62,9 @@ func (x *exchange) respond(a *config.Respond) bool {
 
 // reply sends an answer that consists of its status, with further field lines.
 func (x *exchange) reply(status int, extra []byte) bool {
+	if x.grpc && status >= 400 {
+		return x.replyGRPC(status, extra)
+	}
 	return x.send(http1.Answer{Status: status, Extra: extra})
 }
 
@@ -104,7 +107,10 @@ func (x *exchange) behind() (rest []byte, whole bool) {
 // would make the kernel send RST, which can cost the client our last answer.
 func (x *exchange) linger() {
 	c := &x.c.stream
-	c.CloseWrite()
+	if c.h2 != nil {
+		return // its connection goes on
+	}
+	c.finish()
 	deadline := x.t.After(lingerTime)
 	for read := 0; read < lingerBytes; {
 		n, err := c.tryRead(x.in)

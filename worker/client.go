@@ -5,6 +5,7 @@ import (
 
 	"github.com/proxyd/proxyd/internal/handoff"
 	"github.com/proxyd/proxyd/internal/shm"
+	"github.com/proxyd/proxyd/worker/http2"
 	"github.com/proxyd/proxyd/worker/loop"
 )
 
@@ -14,11 +15,12 @@ type client struct {
 	stream
 	listener  *listener
 	peer      netip.AddrPort // zero for a unix socket
-	requests  int
-	exchange  *exchange // nil while parked
-	addressed bool      // no PROXY header is to come, any more
-	rooted    bool      // no other worker would take it
-	wide      bool      // the kernel holds as much for it as it likes: see widen
+	exchange  *exchange      // nil while parked
+	requests  int32
+	addressed bool // no PROXY header is to come, any more
+	begun     bool // what comes before the first request is over: see greet
+	rooted    bool // no other worker would take it
+	wide      bool // the kernel holds as much for it as it likes: see widen
 }
 
 // Wake is called when a parked connection has something to read, is closed by
@@ -40,9 +42,9 @@ func (c *client) Run(t *loop.Task) {
 	w := c.listener.w
 	x := w.takeExchange()
 	n, err := c.tryRead(x.in)
-	if err == loop.ErrAgain && c.requests == 0 {
+	if err == loop.ErrAgain && !c.begun {
 		w.putExchange(x)
-		c.Park(c, c.listener.fresh) // it was taken before its first request came
+		c.Park(c, c.listener.fresh) // it was taken before its first byte came
 		return
 	}
 	x.t, x.c, x.have = t, c, n
@@ -66,18 +68,38 @@ func (c *client) serve(x *exchange) {
 	x.releasePipes()
 	switch {
 	case park:
-		c.narrow()
-		c.Park(c, c.listener.idle)
+		c.rest()
 	case x.leaving:
 		x.leave()
+	case x.isHTTP2:
+		w.loop.Spawn(w.newHTTP2Client(c, x.in[:x.have]))
 	default:
 		c.end()
 	}
 	w.putExchange(x)
 }
 
+// rest parks c until its next request, or its first one, comes.
+func (c *client) rest() {
+	c.narrow()
+	if c.tls != nil {
+		c.tls.Shrink()
+	}
+	if c.requests == 0 {
+		c.Park(c, c.listener.fresh)
+	} else {
+		c.Park(c, c.listener.idle)
+	}
+}
+
 // Crashed ends the one connection that a panic belongs to.
 func (c *client) Crashed(v any, stack []byte) {
+	c.crashed(v, stack)
+	c.end()
+}
+
+// crashed releases what the exchange that panicked held.
+func (c *client) crashed(v any, stack []byte) {
 	w := c.listener.w
 	w.log.Error("bug: panic in an exchange", "panic", v, "listener", c.listener.service.config.Name, "stack", string(stack))
 	if x := c.exchange; x != nil {
@@ -85,7 +107,6 @@ func (c *client) Crashed(v any, stack []byte) {
 		x.releasePipes()
 		x.crashed()
 	}
-	c.end()
 }
 
 // end closes c and counts it out.
@@ -100,7 +121,10 @@ func (c *client) end() {
 // abort is end with RST, for a response whose end the client could take for
 // the whole.
 func (c *client) abort() {
-	if c.Open() {
+	switch {
+	case c.h2 != nil:
+		c.h2.Reset(http2.InternalError)
+	case c.Open():
 		c.Abort()
 		c.forgo()
 		c.listener.left()

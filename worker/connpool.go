@@ -4,15 +4,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/proxyd/proxyd/lb"
 	"github.com/proxyd/proxyd/worker/loop"
 	"github.com/proxyd/proxyd/worker/tlsconn"
 )
 
-// A connPool keeps the idle connections of one worker to one address with one TLS
-// identity. The connection used last is used next. Upstreams of one name that
-// follow one another in reloads hand it on.
+// A connPool keeps the connections of one worker to one address with one TLS
+// identity: the idle ones of HTTP/1, of which the one used last is used next, and
+// all of HTTP/2. Upstreams of one name that follow one another in reloads hand it on.
 type connPool struct {
 	addr    loop.Addr
 	name    []byte      // the address, for people
@@ -20,22 +21,53 @@ type connPool struct {
 	idle    *loop.Idle  // nil until it is on the loop
 	most    int         // that may be idle
 	retired bool
+
+	http2        bool        // is wanted
+	oldFashioned bool        // the server did not agree to HTTP/2 when it was last asked
+	tlsHTTP1     *tls.Config // tls without HTTP/2, for what needs that
+	links        []*link     // that may take streams
+	dialing      *link       // nil if there is none
+	quietLinks   *loop.Idle  // those without streams
 }
 
-func newConnPool(address string, tls *tls.Config) (*connPool, error) {
+func newConnPool(address string, u *upstream) (*connPool, error) {
 	addr, err := loop.ParseAddr(address)
 	if err != nil {
 		return nil, err
 	}
-	return &connPool{addr: addr, name: []byte(address), tls: tls}, nil
+	return &connPool{
+		addr: addr, name: []byte(address), tls: u.tls, tlsHTTP1: u.tlsHTTP1, http2: u.config.Protocol != "h1",
+	}, nil
 }
 
-// retire closes the idle connections. Those in use are closed when their exchange
-// is over.
+// attach puts p on the loop, if it is not there, to go by the limits of u.
+func (p *connPool) attach(u *upstream) {
+	p.most = u.config.Limits.Idle
+	after := u.config.Timeouts.Idle
+	if p.idle == nil {
+		p.idle = u.w.loop.NewIdle(after)
+	}
+	p.idle.SetAfter(after)
+	if p.http2 && p.quietLinks == nil {
+		p.quietLinks = u.w.loop.NewIdle(after)
+	}
+	if p.quietLinks != nil {
+		p.quietLinks.SetAfter(after)
+	}
+}
+
+// retire closes the idle connections. Those in use are closed when their exchanges
+// are over.
 func (p *connPool) retire(l *loop.Loop) {
 	p.retired = true
 	p.idle.Expire()
 	l.DropIdle(p.idle)
+	if p.quietLinks != nil {
+		for _, l := range slices.Clone(p.links) {
+			l.shutdown(true)
+		}
+		l.DropIdle(p.quietLinks)
+	}
 }
 
 // retireBut retires the pools of before that after does not have.
@@ -56,7 +88,29 @@ func retireBut(after, before map[*lb.Server]*connPool, l *loop.Loop) {
 type serverConn struct {
 	stream
 	pool   *connPool
-	reused bool // it has carried an exchange before
+	link   *link // that it is a stream of; nil: it is a connection by itself
+	reused bool  // it has carried an exchange before
+}
+
+// get returns what x speaks to the server through: if fresh, nothing that was idle.
+func (p *connPool) get(x *exchange, fresh bool) (*serverConn, error) {
+	if p.http2 {
+		return p.join(x, fresh)
+	}
+	if !fresh {
+		if c := p.take(x.req.HasBody() || !idempotent(x.req.Method)); c != nil {
+			return c, nil
+		}
+	}
+	return p.open(x.t, x.upstream, p.tls, x.deadline)
+}
+
+func (c *serverConn) close() {
+	if c.link != nil {
+		c.link.drop(c)
+		return
+	}
+	c.stream.close()
 }
 
 // take returns an idle connection, nil if there is none. If sure, the kernel is
@@ -79,18 +133,18 @@ func (p *connPool) take(sure bool) *serverConn {
 	}
 }
 
-// open makes a new connection for u, with its TLS handshake, before deadline
-// (0: none).
-func (p *connPool) open(t *loop.Task, u *upstream, deadline int64) (*serverConn, error) {
+// open makes a new connection for u, with its TLS handshake unless tls is nil,
+// before deadline (0: none).
+func (p *connPool) open(t *loop.Task, u *upstream, tls *tls.Config, deadline int64) (*serverConn, error) {
 	c := &serverConn{pool: p}
 	times := &u.config.Timeouts
 	if err := t.Connect(&c.Conn, p.addr, earlier(t.After(times.Connect), deadline)); err != nil {
 		return nil, err
 	}
-	if p.tls == nil {
+	if tls == nil {
 		return c, nil
 	}
-	c.tls = tlsconn.Client(&c.Conn, p.tls)
+	c.tls = tlsconn.Client(&c.Conn, tls)
 	if err := c.tls.Handshake(t, earlier(t.After(times.TLS), deadline)); err != nil {
 		c.close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -100,12 +154,15 @@ func (p *connPool) open(t *loop.Task, u *upstream, deadline int64) (*serverConn,
 
 // put takes back a connection whose exchange ended cleanly.
 func (p *connPool) put(c *serverConn) {
-	if p.retired || p.most == 0 || !c.quiet() {
+	if p.retired || p.most == 0 || c.link != nil || !c.quiet() {
 		c.close()
 		return
 	}
 	if p.idle.Len() >= p.most {
 		p.idle.First().(*serverConn).close()
+	}
+	if c.tls != nil {
+		c.tls.Shrink()
 	}
 	c.Park(c, p.idle)
 }

@@ -26,10 +26,13 @@ type exchange struct {
 	t *loop.Task
 	c *client
 
+	wake func() // lets t go on, for streams of HTTP/2
+
 	in      []byte // in[:have] is received from the client
 	have    int
 	headBy  int64 // loop time by which the next head must be complete; 0: not fixed yet
 	leaving bool  // the connection goes to another worker as soon as it can
+	isHTTP2 bool  // the connection is no longer the exchange's to serve
 	headLen int   // in[:headLen] is the head of req
 	req     http1.Request
 	service *service
@@ -40,6 +43,7 @@ type exchange struct {
 
 	client  netip.Addr // for whom the request is, see identify; invalid if nobody knows
 	trusted bool       // it came from a trusted proxy
+	grpc    bool       // it is a call of gRPC
 	scheme  []byte
 	hops    []netip.Addr
 	id      []byte // see requestID
@@ -58,6 +62,7 @@ type exchange struct {
 	result   lb.Outcome  // of picked, as far as is known
 	server   *serverConn // nil while there is none
 	tried    []*lb.Server
+	restarts int // times that it was sent again because its connection was going away
 	forward  http1.Forward
 	piped    bool   // up has begun
 	up       flow   // the request, to the server
@@ -79,7 +84,9 @@ func (w *worker) takeExchange() *exchange {
 	if x, ok := w.exchanges.get(); ok {
 		return x
 	}
-	return &exchange{w: w, in: make([]byte, headBytes), path: make([]byte, 0, 1<<10)}
+	x := &exchange{w: w, in: make([]byte, headBytes), path: make([]byte, 0, 1<<10)}
+	x.wake = func() { x.t.Wake() }
+	return x
 }
 
 func (w *worker) putExchange(x *exchange) {
@@ -87,7 +94,7 @@ func (w *worker) putExchange(x *exchange) {
 		x.in = make([]byte, headBytes) // a long head made it grow
 	}
 	x.t, x.c, x.service, x.route, x.upstream, x.have = nil, nil, nil, nil, nil, 0
-	x.headBy, x.leaving = 0, false
+	x.headBy, x.leaving, x.isHTTP2 = 0, false, false
 	x.req.Reset()
 	x.resp.Reset()
 	w.exchanges.put(x)
@@ -100,8 +107,13 @@ func (x *exchange) serve() (park bool) {
 	if x.headBy == 0 {
 		x.headBy = x.t.After(x.c.listener.service.config.Timeouts.Header)
 	}
-	if !x.readPreface() {
-		return false
+	if !x.c.begun {
+		switch x.greet() {
+		case failed, speaksHTTP2:
+			return false
+		case nothingYet:
+			return true
+		}
 	}
 	for {
 		turn := x.t.Now()
@@ -141,7 +153,9 @@ func (x *exchange) readHead() bool {
 		if x.have > 0 {
 			n, err := x.req.Parse(x.in[:x.have], &x.c.listener.service.head)
 			if err != nil {
-				x.refuse(err)
+				if x.isHTTP2 = x.notHTTP1(); !x.isHTTP2 {
+					x.refuse(err)
+				}
 				return false
 			}
 			if n > 0 {
@@ -186,15 +200,16 @@ func (x *exchange) begin() {
 	x.numbers, x.fields = x.numbers[:0], x.fields[:0]
 	x.account = account{start: x.t.Now()}
 	x.identify()
+	x.grpc = c.h2 != nil && asksGRPC(&x.req)
 	c.requests++
 	most := x.service.config.Limits.RequestsPerConnection
-	x.last = x.req.Close || most > 0 && c.requests >= most
+	x.last = x.req.Close || most > 0 && int(c.requests) >= most
 }
 
 // closing reports whether the connection is to be closed after this exchange,
 // as far as is known by now.
 func (x *exchange) closing() bool {
-	return x.last || x.w.draining && !x.w.moving || x.c.listener.removed
+	return x.last || x.w.draining && !(x.w.moving && x.c.plain()) || x.c.listener.removed
 }
 
 // serveRequest answers the request whose head was read, and reports whether the
@@ -214,9 +229,7 @@ func (x *exchange) serveRequest() bool {
 	if status := x.choose(); status != 0 {
 		return x.reply(status, nil)
 	}
-	if d := x.route.config.Timeouts.Request; d > 0 {
-		x.deadline = x.t.After(d)
-	}
+	x.bound()
 	if x.route.limited {
 		defer x.vacate()
 		if !x.admitted() {
@@ -255,10 +268,12 @@ func (x *exchange) crashed() {
 	if x.server != nil {
 		x.server.close()
 	}
-	if x.began || !x.c.Open() {
+	if x.began || !x.c.Open() && x.c.h2 == nil {
 		return
 	}
 	a := http1.Answer{Status: 500, Date: x.w.date(), Close: true}
-	_, _ = x.c.TryWrite(a.Append(nil)) // it is closed next, whatever comes of it
+	v := vector{}
+	v.add(a.Append(nil))
+	_, _ = x.c.tryWrite(&v) // it is closed next, whatever comes of it
 	x.responded(500)
 }

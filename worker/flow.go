@@ -56,6 +56,7 @@ type flow struct {
 	bulk    bool  // src is likely to have much to send at once
 	fresh   bool  // out holds the head only
 	refill  bool  // buf was written to since begin
+	mixed   bool  // what was received has been moved within it
 	ended   bool  // the whole body is framed
 	done    bool  // and taken by dst
 	onSrc   bool  // step stopped for want of input, not of room
@@ -73,7 +74,7 @@ func (f *flow) begin(src, dst *stream, head, buf []byte, received int, now int64
 }
 
 // intact reports whether begin can be called again with the same bytes.
-func (f *flow) intact() bool { return (f.keep || !f.refill) && f.kind != http1.BodyChunked }
+func (f *flow) intact() bool { return (f.keep || !f.refill) && !f.mixed }
 
 // body says how src frames the body, its length if that is how, and whether dst
 // gets it chunked.
@@ -260,10 +261,12 @@ func (f *flow) dechunk() (data []byte, err error) {
 		}
 		f.start += n
 		f.ended = done
-		if data == nil {
+		switch {
+		case data == nil:
 			data = piece
-		} else {
+		case len(piece) > 0:
 			data = append(data, piece...) // moves within buf, over bytes already decoded
+			f.mixed = true
 		}
 	}
 	return data, nil

@@ -104,7 +104,7 @@ func (w *worker) adopt(moves []handoff.Move, fds []int) {
 		}
 		w.clients++
 		l.open++
-		w.plant(&client{listener: l, peer: m.Peer, requests: m.Requests, addressed: m.Addressed}, fds[i], m)
+		w.plant(&client{listener: l, peer: m.Peer, requests: int32(m.Requests), addressed: m.Addressed, begun: m.Requests > 0}, fds[i], m)
 		fds[i] = -1
 	}
 	w.shared.Counters[shm.ActiveConnections].Store(uint64(w.clients))

@@ -63,6 +63,11 @@ func (w *worker) listen(s *snapshot) error {
 			delete(w.listeners, name)
 		}
 	}
+	for h := range w.http2Clients {
+		if h.c.listener.removed {
+			h.shutdown(false)
+		}
+	}
 	w.forget(s)
 	return nil
 }
@@ -173,6 +178,9 @@ func (w *worker) drain(finished func()) {
 	for _, l := range w.listeners {
 		l.stop()
 	}
+	for h := range w.http2Clients {
+		h.shutdown(false)
+	}
 	// With the last descriptor the kernel begins to refuse connections, instead
 	// of queueing them for nobody.
 	for name, fd := range w.sockets {
@@ -197,7 +205,7 @@ func (w *worker) closeIdle() {
 func (w *worker) closeOldest() {
 	for _, l := range w.listeners {
 		if first := l.idle.First(); first != nil {
-			first.(*client).end()
+			first.(interface{ end() }).end() // a *client or a *http2Client
 			return
 		}
 	}

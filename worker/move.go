@@ -73,7 +73,7 @@ func (w *worker) uproot() []*uprooted {
 	}
 	w.leavers = append([]*uprooted(nil), w.leavers[len(batch):]...)
 	for x := range w.reading {
-		if x.have <= handoff.MaxMoveBytes && !x.c.rooted && x.c.tls == nil {
+		if x.have <= handoff.MaxMoveBytes && !x.c.rooted && x.c.plain() {
 			x.leaving = true
 			x.t.Wake()
 		}
@@ -84,7 +84,7 @@ func (w *worker) uproot() []*uprooted {
 				if len(batch) == handoff.MaxMoves {
 					return false
 				}
-				if c := p.(*client); !c.rooted && c.tls == nil {
+				if c, ok := p.(*client); ok && !c.rooted && c.plain() {
 					batch = append(batch, &uprooted{c: c, move: c.move(), fd: c.Release()})
 				}
 				return true
@@ -95,7 +95,7 @@ func (w *worker) uproot() []*uprooted {
 }
 
 func (c *client) move() handoff.Move {
-	return handoff.Move{Listener: c.listener.name, Peer: c.peer, Addressed: c.addressed, Requests: c.requests}
+	return handoff.Move{Listener: c.listener.name, Peer: c.peer, Addressed: c.addressed, Requests: int(c.requests)}
 }
 
 // leave uproots the connection of an exchange that was asked to leave.

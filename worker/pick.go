@@ -61,7 +61,7 @@ func (x *exchange) queue() error {
 // awaitTurn waits for an event of the client, or for admit.
 func (x *exchange) awaitTurn(giveUp int64) error {
 	c := x.c
-	if c.Failed() || c.Gone() && !x.req.HasBody() {
+	if c.failed() || c.gone() && !x.req.HasBody() {
 		return errClientGone
 	}
 	err := x.t.WaitAny(giveUp, &c.Conn, nil)

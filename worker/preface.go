@@ -13,9 +13,9 @@ func (x *exchange) readPreface() bool {
 	if c.addressed {
 		return true
 	}
-	c.addressed = true
 	networks := c.listener.service.config.ProxyProtocol
 	if len(networks) == 0 || !within(networks, c.peer.Addr()) {
+		c.addressed = true
 		return true
 	}
 	for {
@@ -30,6 +30,7 @@ func (x *exchange) readPreface() bool {
 					c.peer = header.Source
 				}
 				x.have = copy(x.in, x.in[n:x.have])
+				c.addressed = true
 				return true
 			}
 		}

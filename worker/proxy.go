@@ -30,7 +30,6 @@ var (
 	errSwitch      = errors.New("server switched protocols unasked")
 	errSilent      = errors.New("silent for stream_timeout")
 	responseLimits = http1.Limits{HeadBytes: maxResponseHead, Fields: maxResponseField}
-	plain          = []byte("http") // the scheme of a request without TLS
 	errNoneUsable  = errors.New("no usable server")
 	errRequest     = errors.New("not completed within the route's request time-out")
 	errRetryStatus = errors.New("status that the route retries")
@@ -47,7 +46,7 @@ func (e *clientError) Unwrap() error { return e.err }
 func (x *exchange) proxy() bool {
 	x.compose()
 	x.route.retry.budgets[x.upstream].Request()
-	x.tried, x.key = x.tried[:0], x.hashKey()
+	x.tried, x.key, x.restarts = x.tried[:0], x.hashKey(), 0
 	x.from = x.w.takeBuffer()
 	defer x.release()
 	for next := anew; ; {
@@ -71,8 +70,8 @@ func (x *exchange) compose() {
 	r := x.route
 	x.extra = x.appendLines(x.extra[:0], r.request)
 	x.forward = http1.Forward{
-		Host: x.upstream.host, Proto: plain, KeepXFF: x.trusted,
-		Pseudonym: x.service.via, Edit: r.request.drops(), Extra: x.extra,
+		Host: x.upstream.host, Proto: x.c.scheme(), KeepXFF: x.trusted,
+		Pseudonym: x.service.via, HTTP2: x.c.h2 != nil, Edit: r.request.drops(), Extra: x.extra,
 	}
 	if x.c.peer.IsValid() {
 		x.peer = x.c.peer.Addr().AppendTo(x.peer[:0])
@@ -126,7 +125,6 @@ func (x *exchange) closeServer() {
 func (x *exchange) connect(fresh bool) (*serverConn, error) {
 	var last error
 	u := x.upstream
-	sure := x.req.HasBody() || !idempotent(x.req.Method)
 	for giveUp := x.t.After(maxConnects * u.config.Timeouts.Connect); ; {
 		if err := x.pick(); err != nil {
 			return nil, cmp.Or(last, err)
@@ -135,17 +133,18 @@ func (x *exchange) connect(fresh bool) (*serverConn, error) {
 			x.account.attempts++
 		}
 		s := x.picked
-		p := u.conns[s]
-		if !fresh {
-			if c := p.take(sure); c != nil {
-				x.w.count(shm.UpstreamReuses)
-				return c, nil
-			}
-		}
-		c, err := p.open(x.t, u, x.deadline)
+		c, err := u.conns[s].get(x, fresh)
 		if err == nil {
-			x.w.count(shm.UpstreamConnects)
+			if c.reused {
+				x.w.count(shm.UpstreamReuses)
+			} else {
+				x.w.count(shm.UpstreamConnects)
+			}
 			return c, nil
+		}
+		if err == errClientGone {
+			x.part()
+			return nil, err
 		}
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			x.part()
@@ -321,16 +320,16 @@ func (x *exchange) awaitServer() error {
 	deadline, late := x.sentAt+int64(x.firstByte()), errFirstByte
 	switch {
 	case sending && x.up.onSrc:
-		deadline, late = x.up.since+int64(x.service.config.Timeouts.BodyIdle), errClientStall
+		deadline, late = x.up.since+x.patience(x.service.config.Timeouts.BodyIdle), errClientStall
 	case sending:
-		deadline, late = x.up.since+int64(x.upstream.config.Timeouts.BodyIdle), errServerStall
-	case c.Gone():
+		deadline, late = x.up.since+x.patience(x.upstream.config.Timeouts.BodyIdle), errServerStall
+	case c.gone():
 		return errClientGone
 	}
 	if err := x.await(deadline, late); err != nil {
 		return err
 	}
-	if c.Failed() {
+	if c.failed() {
 		return errClientGone
 	}
 	return nil
@@ -352,6 +351,9 @@ func (x *exchange) await(deadline int64, late error) error {
 	case x.late():
 		return errRequest
 	case err != nil:
+		if l := x.server.link; l != nil && late != errClientStall {
+			l.ping() // is there anybody?
+		}
 		return late
 	}
 	return nil

@@ -85,14 +85,14 @@ func (x *exchange) pump() error {
 
 // awaitEither waits for an event of either side while the response moves.
 func (x *exchange) awaitEither() error {
-	since, wait, late := x.down.since, x.service.config.Timeouts.Write, errClientStall
+	since, wait, late := x.down.since, int64(x.service.config.Timeouts.Write), errClientStall
 	if x.down.onSrc { // which may be because it waits for the rest of the request
-		since, wait, late = max(since, x.up.since), x.upstream.config.Timeouts.BodyIdle, errServerStall
+		since, wait, late = max(since, x.up.since), x.patience(x.upstream.config.Timeouts.BodyIdle), errServerStall
 	}
-	if x.c.Failed() || x.c.Gone() && x.up.done {
+	if x.c.failed() || x.c.gone() && x.up.done {
 		return errClientGone
 	}
-	return x.await(since+int64(wait), late)
+	return x.await(since+wait, late)
 }
 
 // broken ends a response that cannot be completed. The client must see that: a
@@ -106,7 +106,7 @@ func (x *exchange) broken(err error, chunked bool) bool {
 	x.blame(err)
 	x.closeServer()
 	x.responded(x.resp.Status)
-	if err == errClientStall || x.down.kind != http1.BodyLength && !chunked {
+	if x.c.h2 != nil || err == errClientStall || x.down.kind != http1.BodyLength && !chunked {
 		x.c.abort() // nor does the kernel hold anything for one who stalls
 	}
 	return false

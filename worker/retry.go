@@ -8,6 +8,7 @@ import (
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/lb"
+	"github.com/proxyd/proxyd/worker/http2"
 )
 
 // maxInHand is how long a request body may be, in bytes, that is kept until its
@@ -31,22 +32,53 @@ func (x *exchange) inHand() bool {
 // it takes effect twice (RFC 9110 section 9.2.2): it is idempotent or nothing of
 // it was sent, and all of its body is still there.
 func (x *exchange) repeatable() bool {
-	if x.piped && x.up.sent && !idempotent(x.req.Method) {
-		return false
-	}
-	return !x.piped || !x.req.HasBody() || x.up.intact()
+	return x.whole() && !(x.piped && x.up.sent && !idempotent(x.req.Method))
 }
+
+// whole reports whether all of the request that has come is still there.
+func (x *exchange) whole() bool { return !x.piped || !x.req.HasBody() || x.up.intact() }
 
 // stale reports whether a request failed with err only because the connection it
 // was sent on had been closed while it was idle. Such a request goes out again
 // whatever the route says of retries: nothing is wrong with the server.
 func (x *exchange) stale(err error) bool {
+	if x.server.link != nil {
+		return x.strandStale(err)
+	}
 	return x.server.reused && x.got == 0 && disconnected(err) && x.repeatable()
 }
 
-// disconnected reports whether err is a connection that ended without a response.
+// maxRestarts is how often that is done on connections of HTTP/2, which may all be
+// going away.
+const maxRestarts = 3
+
+// strandStale is stale for a stream of a connection of HTTP/2. There the server can
+// say that it has not looked at a request; else only a connection that is lost
+// says nothing of its server.
+func (x *exchange) strandStale(err error) bool {
+	refused := x.server.h2.Refused()
+	_, ofConn := errors.AsType[*http2.ConnError](err)
+	if x.got > 0 || x.restarts == maxRestarts || !refused && !(x.server.reused && ofConn) {
+		return false
+	}
+	if !x.whole() || !refused && !x.repeatable() {
+		return false
+	}
+	x.restarts++
+	return true
+}
+
+// disconnected reports whether err is a connection, or a stream, that ended
+// without a response.
 func disconnected(err error) bool {
-	return err == errNoResponse || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return err == errNoResponse || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || ofHTTP2(err)
+}
+
+// ofHTTP2 reports whether err is the end of a stream.
+func ofHTTP2(err error) bool {
+	_, ofStream := errors.AsType[*http2.StreamError](err)
+	_, ofConn := errors.AsType[*http2.ConnError](err)
+	return ofStream || ofConn
 }
 
 func idempotent(method []byte) bool {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/proxyd/proxyd/internal/config"
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/worker/http1"
+	"github.com/proxyd/proxyd/worker/http2"
 	routing "github.com/proxyd/proxyd/worker/route"
 )
 
@@ -36,7 +38,9 @@ type service struct {
 	head   http1.Limits
 	routes []*route
 	table  *routing.Table
-	byPath bool // a route goes by the path, or may
+	byPath bool        // a route goes by the path, or may
+	tls    *tls.Config // nil: plain
+	http2  http2.Limits
 
 	via           string
 	streamTimeout time.Duration // silence after which a tunnel ends
@@ -76,6 +80,9 @@ func (w *worker) compile(seg *shm.Segment, c *config.Config, number uint64, old 
 	}
 	for _, lc := range c.Listeners {
 		v, err := newService(lc, c, &routes)
+		if err == nil && lc.TLS != nil {
+			v.tls, err = w.serverTLS(lc.TLS)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("listener %q: %w", lc.Name, err)
 		}
@@ -97,6 +104,9 @@ func newService(lc *config.Listener, c *config.Config, routes *routeCompiler) (*
 		head: http1.Limits{
 			HeadBytes: lc.Limits.HeaderBytes, Fields: lc.Limits.Headers, TargetBytes: maxTarget, Pseudonym: c.Supervisor.Via,
 		},
+		// Twice what a head may have, so that most of those that are too long are refused
+		// like those of HTTP/1.
+		http2: http2.Limits{Streams: lc.Limits.Streams, HeaderBytes: 2 * lc.Limits.HeaderBytes, Fields: 2 * lc.Limits.Headers},
 	}
 	for _, rc := range lc.Routes {
 		r, err := routes.route(rc)

@@ -17,7 +17,7 @@ const (
 // drained.
 func (f *flow) splices() bool {
 	switch {
-	case !f.bulk, f.keep, f.chunk, f.src.tls != nil, f.dst.tls != nil:
+	case !f.bulk, f.keep, f.chunk, !f.src.plain(), !f.dst.plain():
 		return false
 	case f.kind == http1.BodyLength:
 		return f.left >= bulkBytes

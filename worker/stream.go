@@ -1,19 +1,27 @@
 package worker
 
 import (
+	"github.com/proxyd/proxyd/worker/http2"
 	"github.com/proxyd/proxyd/worker/loop"
 	"github.com/proxyd/proxyd/worker/tlsconn"
 )
 
-// A stream is a connection to a client or a server, plain or TLS.
+// A stream is a connection to a client or a server: plain, TLS, or one stream of
+// an HTTP/2 connection, which speaks HTTP/1.1 like the others. Of that, Conn is
+// not open: events wake the task.
 type stream struct {
 	loop.Conn
-	tls    *tlsconn.Conn // nil: plain
+	tls    *tlsconn.Conn // nil: plain; of an HTTP/2 stream, below its connection
+	h2     *http2.Stream // nil: HTTP/1
 	corked bool          // the kernel may hold the last bytes back for the FIN
 }
 
 func (s *stream) tryRead(b []byte) (int, error) {
-	if s.tls != nil {
+	switch {
+	case s.h2 != nil:
+		n, err := s.h2.TryRead(b)
+		return n, fromHTTP2(err)
+	case s.tls != nil:
 		return s.tls.TryRead(b)
 	}
 	return s.TryRead(b)
@@ -21,41 +29,44 @@ func (s *stream) tryRead(b []byte) (int, error) {
 
 // tryWrite sends what the connection takes of up to four slices in turn.
 func (s *stream) tryWrite(v *vector) (int, error) {
-	if s.tls == nil {
-		if v.n == 1 {
-			return s.TryWrite(v.bufs[0])
-		}
-		return s.TryWritev(v.bufs[:v.n]...)
+	switch {
+	case s.h2 != nil:
+		n, err := s.h2.TryWrite(v.bufs[:v.n]...)
+		return n, fromHTTP2(err)
+	case s.tls != nil:
+		return s.tls.TryWritev(v.bufs[:v.n]...)
+	case v.n == 1:
+		return s.TryWrite(v.bufs[0])
 	}
-	total := 0
-	for _, b := range v.bufs[:v.n] {
-		n, err := s.tls.TryWrite(b)
-		total += n
-		if err != nil {
-			if err == loop.ErrAgain && total > 0 {
-				err = nil
-			}
-			return total, err
-		}
+	return s.TryWritev(v.bufs[:v.n]...)
+}
+
+// fromHTTP2 returns err, with the loop's word for having to wait.
+func fromHTTP2(err error) error {
+	if err == http2.ErrAgain {
+		return loop.ErrAgain
 	}
-	return total, nil
+	return err
 }
 
 // tryWriteLast is tryWrite of what the connection is closed after.
 func (s *stream) tryWriteLast(v *vector) (int, error) {
-	if s.tls != nil {
+	if s.tls != nil || s.h2 != nil {
 		return s.tryWrite(v)
 	}
 	s.corked = true
 	return s.TryWriteLast(v.bufs[:v.n]...)
 }
 
+// plain reports whether what is sent is what stands in the socket's buffer.
+func (s *stream) plain() bool { return s.tls == nil && s.h2 == nil }
+
 // unsent reports whether bytes that tryWrite has taken wait in TLS's buffer;
 // flush sends them.
-func (s *stream) unsent() bool { return s.tls != nil && s.tls.Unsent() }
+func (s *stream) unsent() bool { return s.tls != nil && s.h2 == nil && s.tls.Unsent() }
 
 func (s *stream) flush() error {
-	if s.tls != nil {
+	if s.tls != nil && s.h2 == nil {
 		return s.tls.Flush()
 	}
 	return nil
@@ -63,12 +74,42 @@ func (s *stream) flush() error {
 
 // readable reports whether tryRead may make progress.
 func (s *stream) readable() bool {
-	if s.tls != nil {
+	switch {
+	case s.h2 != nil:
+		return s.h2.Readable()
+	case s.tls != nil:
 		return s.tls.Readable()
 	}
 	return s.Readable()
 }
 
+// gone reports whether the peer sends no more, or has reset the stream.
+func (s *stream) gone() bool {
+	if s.h2 != nil {
+		return s.h2.Gone()
+	}
+	return s.Gone()
+}
+
+// failed reports whether nothing can be sent any more, nor received.
+func (s *stream) failed() bool {
+	if s.h2 != nil {
+		return s.h2.Gone()
+	}
+	return s.Failed()
+}
+
+// finish says that nothing more is sent, to the kernel too; reads go on.
+func (s *stream) finish() {
+	if s.tls != nil {
+		s.tls.CloseWrite()
+	}
+	if !s.unsent() {
+		s.CloseWrite()
+	}
+}
+
+// close closes a connection. Streams of HTTP/2 are closed by who has opened them.
 func (s *stream) close() {
 	if s.tls != nil {
 		s.tls.Close()

@@ -44,6 +44,10 @@ func (x *exchange) Value(v config.Var, name string) []byte {
 		if x.route != nil {
 			return x.route.name
 		}
+	case config.ClientCert, config.TLSVersion, config.TLSCipher, config.TLSServerName, config.TLSProtocol:
+		if fact := x.c.fact(v, name); fact != "" {
+			return x.text(func(b []byte) []byte { return append(b, fact...) })
+		}
 	default:
 		return x.outcome(v, name)
 	}
@@ -121,6 +125,8 @@ func (x *exchange) proto() []byte {
 	switch {
 	case x.req.Method == nil:
 		return nil // the head was no request
+	case x.c.h2 != nil:
+		return http20
 	case x.req.Minor == 0:
 		return http10
 	}
@@ -130,4 +136,5 @@ func (x *exchange) proto() []byte {
 var (
 	http10 = []byte("HTTP/1.0")
 	http11 = []byte("HTTP/1.1")
+	http20 = []byte("HTTP/2.0")
 )

@@ -15,7 +15,7 @@ const maxRequestID = 128
 // that trusted proxies have noted down, the nearest that is not one of them is
 // the last that nobody could forge.
 func (x *exchange) identify() {
-	x.client, x.scheme, x.trusted, x.id = x.c.peer.Addr(), plain, false, x.id[:0]
+	x.client, x.scheme, x.trusted, x.id = x.c.peer.Addr(), x.c.scheme(), false, x.id[:0]
 	networks := x.service.config.TrustedProxies
 	if len(networks) == 0 || !within(networks, x.client) {
 		return

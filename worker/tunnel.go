@@ -59,7 +59,7 @@ func (x *exchange) pumpBoth() error {
 
 func (x *exchange) awaitTunnel() error {
 	// Who has ended and is broken now cannot be told anything any more.
-	if x.up.done && x.c.Failed() || x.down.done && x.server.Failed() {
+	if x.up.done && x.c.failed() || x.down.done && x.server.failed() {
 		return errClientGone
 	}
 	deadline := max(x.up.since, x.down.since) + int64(x.service.streamTimeout)
@@ -71,9 +71,12 @@ func (x *exchange) awaitTunnel() error {
 
 // closeWrite says that nothing more is sent; reads go on.
 func (s *stream) closeWrite() {
-	if s.tls != nil {
+	switch {
+	case s.h2 != nil:
+		s.h2.CloseWrite()
+	case s.tls != nil:
 		s.tls.CloseWrite()
-		return
+	default:
+		s.CloseWrite()
 	}
-	s.CloseWrite()
 }

@@ -43,7 +43,7 @@ func permits() int {
 // without it.
 func (c *client) widen() {
 	w := c.listener.w
-	if c.wide || w.permits == 0 || c.tls != nil {
+	if c.wide || w.permits == 0 || !c.plain() {
 		return
 	}
 	if unix.SetsockoptInt(c.FD(), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 0) == nil {

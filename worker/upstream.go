@@ -3,8 +3,6 @@ package worker
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -26,6 +24,7 @@ type upstream struct {
 	pool       *lb.Pool
 	host       []byte      // nil: the client's
 	tls        *tls.Config // nil: plain
+	tlsHTTP1   *tls.Config // for what the protocol of the upstream cannot do; nil: as tls
 	conns      map[*lb.Server]*connPool
 	discoverer *discover.Discoverer // nil: all its servers are in the file
 	waiting    []*exchange          // for a server with room: see queue
@@ -43,11 +42,17 @@ func (w *worker) newUpstream(seg *shm.Segment, c *config.Upstream, old *upstream
 		u.host = []byte(c.Host)
 	}
 	switch {
-	case old != nil && reflect.DeepEqual(old.config.TLS, c.TLS):
-		u.tls = old.tls // with its sessions
+	case old != nil && old.config.Protocol == c.Protocol && reflect.DeepEqual(old.config.TLS, c.TLS):
+		u.tls, u.tlsHTTP1 = old.tls, old.tlsHTTP1 // so that its connections can go on
 	case c.TLS != nil:
-		if u.tls, err = clientTLS(c.TLS); err != nil {
+		if u.tlsHTTP1, err = w.clientTLS(c.TLS, "http/1.1"); err != nil {
 			return nil, err
+		}
+		u.tls = u.tlsHTTP1
+		if c.Protocol == protocolHTTP2 {
+			if u.tls, err = w.clientTLS(c.TLS, protocolHTTP2, "http/1.1"); err != nil {
+				return nil, err
+			}
 		}
 	}
 	servers := make([]lb.Spec, len(c.Servers))
@@ -111,30 +116,6 @@ func (u *upstream) newDiscoverer(seg *shm.Segment, static []lb.Spec) (*discover.
 	return discover.New(seg, s)
 }
 
-func clientTLS(c *config.TLS) (*tls.Config, error) {
-	t := &tls.Config{
-		ServerName:                  c.SNI,
-		InsecureSkipVerify:          !c.Verify,
-		MinVersion:                  tls.VersionTLS12,
-		NextProtos:                  []string{"http/1.1"},
-		ClientSessionCache:          tls.NewLRUClientSessionCache(256),
-		DynamicRecordSizingDisabled: true,
-	}
-	var err error
-	if c.CA == nil {
-		// Read now: on the loop, the first handshake would read the disk.
-		if t.RootCAs, err = x509.SystemCertPool(); err != nil {
-			return nil, fmt.Errorf("system certificates: %w", err)
-		}
-		return t, nil
-	}
-	t.RootCAs = x509.NewCertPool()
-	if !t.RootCAs.AppendCertsFromPEM(c.CA) {
-		return nil, errors.New("ca: no certificate in it")
-	}
-	return t, nil
-}
-
 // poolsFor returns a pool of connections for each of servers by its address: the
 // present one, else a new one.
 func (u *upstream) poolsFor(servers []lb.Spec) (map[string]*connPool, error) {
@@ -143,7 +124,7 @@ func (u *upstream) poolsFor(servers []lb.Spec) (map[string]*connPool, error) {
 		if pools[s.Address] != nil {
 			continue
 		}
-		p, err := newConnPool(s.Address, u.tls)
+		p, err := newConnPool(s.Address, u)
 		if err != nil {
 			return nil, err
 		}
@@ -174,18 +155,14 @@ func (u *upstream) furnish(pools map[string]*connPool) {
 // of u.
 func (u *upstream) attach() {
 	for _, p := range u.conns {
-		p.most = u.config.Limits.Idle
-		if p.idle == nil {
-			p.idle = u.w.loop.NewIdle(u.config.Timeouts.Idle)
-		}
-		p.idle.SetAfter(u.config.Timeouts.Idle)
+		p.attach(u)
 	}
 }
 
 // start puts u on the loop, with the connections of old (which may be nil), and
 // begins what goes on beside it.
 func (u *upstream) start(old *upstream) {
-	if old != nil && old.tls == u.tls {
+	if old != nil && old.tls == u.tls && old.config.Protocol == u.config.Protocol {
 		pools := u.pools()
 		for address, p := range old.pools() {
 			pools[address] = p

@@ -13,6 +13,7 @@ import (
 	"github.com/proxyd/proxyd/internal/shm"
 	"github.com/proxyd/proxyd/worker/accesslog"
 	"github.com/proxyd/proxyd/worker/loop"
+	"github.com/proxyd/proxyd/worker/tlsconn"
 )
 
 // Descriptors that the supervisor hands over at the start.
@@ -44,7 +45,15 @@ type worker struct {
 	full       bool // paused because of maxClients
 	permits    int  // how many more may be wide: see widen
 
+	tickets  *tlsconn.Tickets
+	sessions *tlsconn.Sessions
+	gate     *tlsconn.Gate
+
+	http2Clients map[*http2Client]struct{}
+
 	exchanges freelist[*exchange]
+	requests  freelist[*request]
+	strands   freelist[*serverConn] // streams of links
 	buffers   freelist[[]byte]
 	hands     freelist[[]byte] // for bodies that may be sent again
 
@@ -103,8 +112,12 @@ func run(slot int, generation uint32) error {
 	w := &worker{
 		slot: slot, loop: l, log: log.With("worker", slot), shared: shared,
 		sockets: make(map[string]int), listeners: make(map[string]*listener), logFiles: make(map[string]*accesslog.File),
-		reading:    make(map[*exchange]struct{}),
-		maxClients: connectionLimit(), permits: permits(),
+		reading:      make(map[*exchange]struct{}),
+		http2Clients: make(map[*http2Client]struct{}),
+		maxClients:   connectionLimit(), permits: permits(),
+	}
+	if err := w.openTLS(seg); err != nil {
+		return err
 	}
 	c := &control{w: w, generation: generation, seg: seg}
 	c.channel.Store(channel)
@@ -149,7 +162,10 @@ func (w *worker) tidy() {
 	w.publish()
 	w.exchanges.trim()
 	w.buffers.trim()
+	w.tickets.Rotate()
 	w.hands.trim()
+	w.requests.trim()
+	w.strands.trim()
 	w.tendLogs()
 }
 

@@ -62,7 +62,10 @@ func startProxyIn(t testing.TB, seg *shm.Segment, slot int, ln net.Listener, rou
 	p.worker = &worker{
 		slot: slot, loop: l, log: slog.New(slog.NewTextHandler(p.log, nil)), shared: seg.Slot(slot),
 		sockets: make(map[string]int), listeners: make(map[string]*listener), maxClients: 1000,
-		reading: make(map[*exchange]struct{}),
+		reading: make(map[*exchange]struct{}), http2Clients: make(map[*http2Client]struct{}),
+	}
+	if err := p.openTLS(seg); err != nil {
+		t.Fatal(err)
 	}
 	p.shared.Occupy(os.Getpid())
 	p.addr = ln.Addr().String()

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"time"
 )
 
@@ -20,6 +19,7 @@ type balancing struct {
 	script      script
 	rate        float64 // requests a second
 	length      time.Duration
+	rounds      int
 	seed        uint64
 	proxyd      string // path
 }
@@ -38,6 +38,7 @@ func parseBalance(args []string, stderr io.Writer) (*balancing, error) {
 	who := flags.String("peers", namesOf(contestants), "whom to compare, separated by commas")
 	flags.Float64Var(&b.rate, "rate", 500, "requests a second")
 	flags.DurationVar(&b.length, "for", 40*time.Second, "length of the script of failures")
+	flags.IntVar(&b.rounds, "rounds", 1, "times through the script; errors are added up, and the median is shown of percentiles")
 	flags.Uint64Var(&b.seed, "seed", 1, "of the script")
 	flags.StringVar(&b.proxyd, "proxyd", "./proxyd", "proxyd's `program`")
 	if err := parseFlags(flags, args); err != nil {
@@ -48,6 +49,8 @@ func parseBalance(args []string, stderr io.Writer) (*balancing, error) {
 		return nil, fmt.Errorf("-rate %g: want 1 to 10000", b.rate)
 	case b.length < time.Second || b.length > longest:
 		return nil, fmt.Errorf("-for %v: want 1s to %v", b.length, longest)
+	case b.rounds < 1 || b.rounds > 1000:
+		return nil, fmt.Errorf("-rounds %d: want 1 to 1000", b.rounds)
 	}
 	var err error
 	b.contestants, err = choose("-peers", *who, contestants)
@@ -70,81 +73,84 @@ func (b *balancing) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	fmt.Fprintf(stderr, "%g requests/s for %v, seed %d; of %d servers\n%s", b.rate, b.length, b.seed, fleetSize, plot())
-	var trials []trial
-	var failures []string
-	for _, c := range b.contestants {
-		at := place{proxyd: b.proxyd}
-		if _, err := c.program(at); errors.Is(err, exec.ErrNotFound) && !strings.HasPrefix(c.name, "proxyd") {
-			fmt.Fprintf(stderr, "%s: skipped, it is not in PATH\n", c.name)
-			continue
-		}
-		fmt.Fprintf(stderr, "%s: ", c.name) // the line ends when it is known how it went
-		if at.dir, err = os.MkdirTemp(dir, c.peer.file+"-"); err != nil {
-			return err
-		}
-		t, err := b.try(ctx, c, at)
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("stopped: %w", context.Cause(ctx))
-		case err != nil:
-			fmt.Fprintln(stderr, "did not run")
-			failures = append(failures, fmt.Sprintf("%s: %v", c.name, err))
-			continue
-		}
-		fmt.Fprintf(stderr, "%d of %d requests failed\n", t.tally.failed(), t.tally.requests)
-		trials = append(trials, t)
-	}
-	if err := report(stdout, trials); err != nil {
+	if err := b.findContestants(stderr); err != nil {
 		return err
 	}
-	if len(failures) > 0 {
-		return errors.New(strings.Join(failures, "\n"))
+	trials, err := b.takeRounds(ctx, dir, stderr)
+	if err != nil {
+		return err
 	}
+	return report(stdout, trials)
+}
+
+// findContestants drops those that are not installed, but for proxyd itself.
+func (b *balancing) findContestants(stderr io.Writer) error {
+	var found []contestant
+	for _, c := range b.contestants {
+		_, err := c.program(place{proxyd: b.proxyd})
+		switch {
+		case err == nil:
+			found = append(found, c)
+		case errors.Is(err, exec.ErrNotFound) && c.args[0] != "{proxyd}":
+			fmt.Fprintf(stderr, "%s: skipped, it is not in PATH\n", c.name)
+		default:
+			return err
+		}
+	}
+	b.contestants = found
 	return nil
 }
 
-// try puts c through the script.
-func (b *balancing) try(ctx context.Context, c contestant, at place) (trial, error) {
-	t := trial{name: c.name, length: b.length}
+// takeRounds goes from contestant to contestant in each round.
+func (b *balancing) takeRounds(ctx context.Context, dir string, stderr io.Writer) ([]trial, error) {
+	trials := make([]trial, len(b.contestants))
+	for n := range b.rounds {
+		for i, c := range b.contestants {
+			fmt.Fprintf(stderr, "%d/%d %s: ", n+1, b.rounds, c.name) // the line ends when it is known how it went
+			r, err := b.round(ctx, c, place{dir: dir, proxyd: b.proxyd})
+			if err != nil {
+				fmt.Fprintln(stderr, "did not run")
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			fmt.Fprintf(stderr, "%d of %d requests failed\n", r.failed(), r.requests)
+			trials[i].name = c.name
+			trials[i].rounds = append(trials[i].rounds, r)
+		}
+	}
+	return trials, nil
+}
+
+// round puts c through the script.
+func (b *balancing) round(ctx context.Context, c contestant, at place) (round, error) {
+	r := round{length: b.length}
 	f, err := startFleet()
 	if err != nil {
-		return t, err
+		return r, err
 	}
 	defer f.stop()
-	if at.port, err = freePort(); err != nil {
-		return t, err
-	}
-	start, err := c.at(f.addresses()).prepare(at)
+	proxy, at, err := c.at(f.addresses()).start(ctx, new(cpus), 0, at)
 	if err != nil {
-		return t, err
-	}
-	var anyCPU cpus
-	proxy, err := anyCPU.start(start)
-	if err != nil {
-		return t, err
+		return r, err
 	}
 	defer proxy.stop(stopPatience)
-	if err := awaitAnswer(ctx, proxy, at.port); err != nil {
-		return t, err
-	}
 	load, err := newCaller(fmt.Sprintf("127.0.0.1:%d", at.port), balancePatience)
 	if err != nil {
-		return t, err
+		return r, err
 	}
 	defer load.close()
 	warm, err := load.call(ctx, b.rate, min(balanceWarmup, b.length))
 	if err != nil {
-		return t, err
+		return r, err
 	}
 	if n := warm.failed(); n > 0 {
-		return t, fmt.Errorf("%d of %d requests failed before any server did: %v: %s", n, warm.requests, warm.failures, proxy.lastWords())
+		return r, fmt.Errorf("%d of %d requests failed before any server did: %v: %s", n, warm.requests, warm.failures, proxy.lastWords())
 	}
 	asked, probed := f.asked.Load(), f.probed.Load()
 	over := make(chan struct{})
 	played := make(chan error, 1)
 	go func() { played <- f.play(b.script, over) }()
-	t.tally, err = load.call(ctx, b.rate, b.length)
-	t.asked, t.probed = f.asked.Load()-asked, f.probed.Load()-probed
+	r.tally, err = load.call(ctx, b.rate, b.length)
+	r.asked, r.probed = f.asked.Load()-asked, f.probed.Load()-probed
 	close(over)
-	return t, errors.Join(err, <-played)
+	return r, errors.Join(err, <-played)
 }

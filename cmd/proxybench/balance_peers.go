@@ -16,10 +16,13 @@ var contestants = []contestant{
 	fleetNginx("nginx least_conn", "least_conn;"),
 	fleetHaproxy("haproxy roundrobin", "roundrobin"),
 	fleetHaproxy("haproxy leastconn", "leastconn"),
-	fleetProxyd("round_robin"),
-	fleetProxyd("least_request"),
-	fleetProxyd("p2c"),
-	fleetProxyd("ewma"),
+	fleetProxyd("round_robin", ejectDefault),
+	fleetProxyd("least_request", ejectDefault),
+	fleetProxyd("p2c", ejectDefault),
+	fleetProxyd("ewma", ejectDefault),
+	fleetProxyd("round_robin", ejectAtOnce),
+	fleetProxyd("least_request", ejectAtOnce),
+	fleetProxyd("ewma", ejectAtOnce),
 }
 
 // at returns c as a peer before these servers.
@@ -113,15 +116,26 @@ backend fleet
   option redispatch 1
   retries 2
   retry-on all-retryable-errors
-  default-server check inter 1s fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down
+  default-server check inter 1s fastinter 200ms fall 2 rise 2 observe layer7 error-limit 1 on-error mark-down
 {servers}
 `
 
-func fleetProxyd(policy string) contestant {
+// When proxyd ejects: after five errors in a row, or as nginx and HAProxy are told
+// to, after one.
+const (
+	ejectDefault = "{}"
+	ejectAtOnce  = "{ errors = 1 }"
+)
+
+func fleetProxyd(policy, eject string) contestant {
+	name := "proxyd " + policy
+	if eject == ejectAtOnce {
+		name += " errors=1"
+	}
 	return contestant{
 		peer: peer{
-			name: "proxyd " + policy, file: "proxy.hcl", args: []string{"{proxyd}", "-c", "{config}"},
-			config: strings.Replace(fleetProxydConfig, "{policy}", policy, 1),
+			name: name, file: "proxy.hcl", args: []string{"{proxyd}", "-c", "{config}"},
+			config: strings.NewReplacer("{policy}", policy, "{eject}", eject).Replace(fleetProxydConfig),
 		},
 		server: `    "{address}",` + "\n",
 	}
@@ -145,7 +159,7 @@ upstream "fleet" {
 {servers}
   ]
   policy   = "{policy}"
-  eject    = {}
+  eject    = {eject}
   timeouts = { connect = "1s", first_byte = "1s" }
   health "http" {
     path     = "/health"

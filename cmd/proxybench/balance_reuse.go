@@ -81,10 +81,10 @@ func (r *reusing) run(ctx context.Context, stdout, stderr io.Writer) error {
 	fmt.Fprint(t, "| workers\t| connections of clients\t| requests\t| connects\t| reused\t|\n|---\t|---\t|---\t|---\t|---\t|\n")
 	for _, n := range r.workers {
 		for _, s := range reuseScenarios {
-			b.say("%d workers, %s", n, s.name)
+			b.say("workers %d, connections %s", n, s.name)
 			c, err := b.reuse(ctx, s, n, origins)
 			if err != nil {
-				return fmt.Errorf("%d workers, %s: %w", n, s.name, err)
+				return fmt.Errorf("workers %d, connections %s: %w", n, s.name, err)
 			}
 			all := c.connects + c.reuses
 			fmt.Fprintf(t, "| %d\t| %s\t| %d\t| %d\t| %.4f %%\t|\n", n, s.name, all, c.connects, 100*float64(c.reuses)/float64(max(1, all)))
@@ -96,30 +96,15 @@ func (r *reusing) run(ctx context.Context, stdout, stderr io.Writer) error {
 // reuse puts proxyd with that many workers under load, and returns how it came by
 // its connections since it started.
 func (b *bench) reuse(ctx context.Context, s scenario, workers int, origins [2]int) (connections, error) {
-	at := place{self: b.self, proxyd: b.proxyd, origins: origins}
-	var err error
-	if at.dir, err = os.MkdirTemp(b.dir, "reuse-"); err != nil {
-		return connections{}, err
-	}
-	if at.port, err = freePort(); err != nil {
-		return connections{}, err
-	}
 	p := peer{
 		name: "proxyd", file: "proxy.hcl", args: []string{"{proxyd}", "-c", "{config}"},
 		config: strings.Replace(proxydConfig, "workers   = 1", fmt.Sprintf("workers   = %d", workers), 1),
 	}
-	start, err := p.prepare(at)
-	if err != nil {
-		return connections{}, err
-	}
-	proxy, err := b.cpus.start(start)
+	proxy, at, err := p.start(ctx, &b.cpus, 0, place{dir: b.dir, self: b.self, proxyd: b.proxyd, origins: origins})
 	if err != nil {
 		return connections{}, err
 	}
 	defer proxy.stop(stopPatience)
-	if err := awaitAnswer(ctx, proxy, at.port); err != nil {
-		return connections{}, err
-	}
 	m, err := b.underLoad(ctx, s, proxy, at)
 	if err != nil {
 		return connections{}, err
@@ -127,7 +112,7 @@ func (b *bench) reuse(ctx context.Context, s scenario, workers int, origins [2]i
 	if m.failed > 0 {
 		return connections{}, fmt.Errorf("%d requests failed, the first: %s", m.failed, m.complaint)
 	}
-	return countConnections(ctx, start.args)
+	return countConnections(ctx, proxy.command.Args)
 }
 
 // Connections is how often a request was sent on a new connection to a server,

@@ -53,19 +53,20 @@ func TestContestantsHaveAllServersAndAPolicy(t *testing.T) {
 }
 
 func TestReportIsATable(t *testing.T) {
-	x := trial{name: "one", length: 2 * time.Second, asked: 6, probed: 50, tally: tally{
-		requests: 4, failures: map[string]int{"cut": 1, "503": 2, "504": 1},
-	}}
-	for range 4 {
-		x.tally.latencies.add(time.Millisecond)
+	one := round{length: 2 * time.Second, asked: 3, probed: 50, tally: tally{requests: 2, failures: map[string]int{"cut": 1, "503": 1}}}
+	two := round{length: 2 * time.Second, asked: 3, probed: 50, tally: tally{requests: 2, failures: map[string]int{"504": 1, "503": 1}}}
+	for range 2 {
+		one.latencies.add(time.Millisecond)
+		two.latencies.add(time.Second)
 	}
+	x := trial{name: "one", rounds: []round{two, one}}
 	var b bytes.Buffer
 	if err := report(&b, []trial{x}); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(b.String(), "\n")
 	got := strings.Join(strings.Fields(lines[2]), " ")
-	if want := "| one | 4 | 4 | 100.000 % | 1.0 | 1.0 | 1.0 | 1.0 | 1.500 | 25 | 2 503, 1 504, 1 cut |"; got != want {
+	if want := "| one | 4 | 4 | 100.000 % | 1.0 | 1.0 | 1.0 | 1.0 | 2 | 1.500 | 25 | 2 503, 1 504, 1 cut |"; got != want {
 		t.Errorf("got %q; want %q", got, want)
 	}
 }

@@ -12,7 +12,13 @@
 // moving the bytes through sockets without looking at them. Rounds go from proxy
 // to proxy, so that a noisy minute falls on all of them, and the median counts.
 //
-// All sockets are on 127.0.0.1. Every wait has an end, every child dies with its
-// parent, and no process is signalled that was not started here. Nothing of
-// proxyd's own code is imported: it is met as a program, like its peers.
+// "proxybench balance" compares how proxies get on with servers that fail: fifty
+// of them and an open load, goroutines of this process, and a script of what
+// happens to which server when, made by a seed. "proxybench reuse" counts how
+// often proxyd's workers find a kept connection to a server.
+//
+// All sockets are on the loopback interface. Every wait has an end, every child
+// dies with its parent, and no process is signalled that was not started here.
+// Nothing of proxyd's own code is imported: it is met as a program, like its
+// peers.
 package main

@@ -33,6 +33,14 @@ func (h *histogram) percentile(p float64) time.Duration {
 	return 0
 }
 
+// over counts those that are longer than d by more than a bucket.
+func (h *histogram) over(d time.Duration) (n int) {
+	for _, count := range h.counts[bucketOf(d)+1:] {
+		n += count
+	}
+	return n
+}
+
 // bucketOf drops the low bits of d, but for those under 64 ns, and counts the
 // dropped ones in: buckets follow each other without a gap.
 func bucketOf(d time.Duration) int {

@@ -33,6 +33,11 @@ func TestPercentilesAreCloseAndNeverLow(t *testing.T) {
 	for i := 1; i <= 10000; i++ {
 		h.add(time.Duration(i) * time.Microsecond)
 	}
+	for d, want := range map[time.Duration]int{0: 10000, 5 * time.Millisecond: 5000, time.Second: 0} {
+		if got := h.over(d); got > want || got < want-want/32-1 {
+			t.Errorf("over %v: got %d; want %d, or 1/32 fewer", d, got, want)
+		}
+	}
 	for p, want := range map[float64]time.Duration{0: time.Microsecond, 50: 5 * time.Millisecond, 99: 9900 * time.Microsecond, 100: 10 * time.Millisecond} {
 		if got := h.percentile(p); got < want || got > want+want/32+1 {
 			t.Errorf("p%g: got %v; want %v, or 1/32 more", p, got, want)

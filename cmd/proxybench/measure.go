@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -32,27 +31,11 @@ func (m measurement) String() string {
 
 // measure starts p, lets it warm up, measures it and stops it.
 func (b *bench) measure(ctx context.Context, s scenario, p peer, origins [2]int) (measurement, error) {
-	at := place{self: b.self, proxyd: b.proxyd, origins: origins}
-	var err error
-	if at.dir, err = os.MkdirTemp(b.dir, p.name+"-"); err != nil {
-		return measurement{}, err
-	}
-	if at.port, err = freePort(); err != nil {
-		return measurement{}, err
-	}
-	start, err := p.prepare(at)
-	if err != nil {
-		return measurement{}, err
-	}
-	start.cpu = b.cpus.proxy
-	proxy, err := b.cpus.start(start)
+	proxy, at, err := p.start(ctx, &b.cpus, b.cpus.proxy, place{dir: b.dir, self: b.self, proxyd: b.proxyd, origins: origins})
 	if err != nil {
 		return measurement{}, err
 	}
 	defer proxy.stop(stopPatience)
-	if err := awaitAnswer(ctx, proxy, at.port); err != nil {
-		return measurement{}, err
-	}
 	return b.underLoad(ctx, s, proxy, at)
 }
 

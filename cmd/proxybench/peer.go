@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -165,4 +166,30 @@ func (p peer) prepare(at place) (launch, error) {
 		l.args = append(l.args, fill.Replace(a))
 	}
 	return l, nil
+}
+
+// start starts p on a CPU of c, in a folder below at.dir and at a port of its own,
+// and returns when it answers. The place returned has that folder and port.
+func (p peer) start(ctx context.Context, c *cpus, cpu int, at place) (*process, place, error) {
+	var err error
+	if at.dir, err = os.MkdirTemp(at.dir, p.file+"-"); err != nil {
+		return nil, at, err
+	}
+	if at.port, err = freePort(); err != nil {
+		return nil, at, err
+	}
+	l, err := p.prepare(at)
+	if err != nil {
+		return nil, at, err
+	}
+	l.cpu = cpu
+	proxy, err := c.start(l)
+	if err != nil {
+		return nil, at, err
+	}
+	if err := awaitAnswer(ctx, proxy, at.port); err != nil {
+		proxy.stop(stopPatience)
+		return nil, at, err
+	}
+	return proxy, at, nil
 }

@@ -26,9 +26,9 @@ func TestBalancing(t *testing.T) {
 	}
 	want := []*Upstream{
 		{
-			Name:           "hashed",
-			Servers:        []Server{{"10.0.0.1:443", 2, false}, {"10.0.0.9:443", 1, true}},
-			Policy:         "maglev",
+			Name:    "hashed",
+			Servers: []Server{{"10.0.0.1:443", 2, false}, {"10.0.0.9:443", 1, true}},
+			Policy:  "maglev", Protocol: "h1",
 			HashKey:        &Expr{},
 			SlowStart:      20 * time.Second,
 			PanicThreshold: 30,
@@ -41,8 +41,8 @@ func TestBalancing(t *testing.T) {
 			Limits: UpstreamLimits{Idle: 16, Connections: 1024, Pending: 64},
 		},
 		{
-			Name:    "found",
-			Policy:  "ketama",
+			Name:   "found",
+			Policy: "ketama", Protocol: "h1",
 			HashKey: &Expr{},
 			Host:    "found.example",
 			Discover: []Discover{
@@ -58,9 +58,9 @@ func TestBalancing(t *testing.T) {
 			Limits: UpstreamLimits{Idle: 128, Pending: 256},
 		},
 		{
-			Name:     "rpc",
-			Servers:  []Server{{"10.0.0.1:50051", 1, true}},
-			Policy:   "p2c",
+			Name:    "rpc",
+			Servers: []Server{{"10.0.0.1:50051", 1, true}},
+			Policy:  "p2c", Protocol: "h1",
 			Discover: []Discover{{Kind: "file", Path: "/etc/rpc.servers"}},
 			TLS:      &TLS{SNI: "192.0.2.1", Verify: true},
 			Health:   &Health{Kind: "grpc", Service: "shop.v1.Orders", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"os"
@@ -48,15 +49,33 @@ type Listener struct {
 	// TrustedProxies whose X-Forwarded-* is believed. No network holds another.
 	ProxyProtocol  []netip.Prefix
 	TrustedProxies []netip.Prefix
-	Routes         []*Route // at least one; the first that matches wins
+	TLS            *ListenerTLS // nil: plain
+	H2C            bool         // HTTP/2 is spoken with those who begin with its preface; plain listeners only
+	Routes         []*Route     // at least one; the first that matches wins
+}
+
+// A ListenerTLS says how a listener speaks TLS.
+type ListenerTLS struct {
+	MinVersion    uint16        // tls.VersionTLS12 or later
+	ALPN          []string      // "h2", "http/1.1" or both, the one that is liked better first
+	ClientCA      []byte        // certificates in PEM that verify those of clients; nil: none are asked for
+	RequireClient bool          // a client without a certificate is refused
+	Certificates  []Certificate // at least one; the first is for those who ask for no known name
+}
+
+// A Certificate is what a listener proves its name with.
+type Certificate struct {
+	Name string          // of the block
+	Pair tls.Certificate // with its key, its leaf parsed, and its OCSP staple if there is one
 }
 
 // ListenerTimeouts bound the waiting for a client. All are positive.
 type ListenerTimeouts struct {
-	Header   time.Duration // for the whole head
-	BodyIdle time.Duration // between two pieces of a body
-	Idle     time.Duration // between two requests of a connection
-	Write    time.Duration // until a stalled client takes more of the response
+	Header    time.Duration // for the whole head
+	BodyIdle  time.Duration // between two pieces of a body
+	Idle      time.Duration // between two requests of a connection
+	Write     time.Duration // until a stalled client takes more of the response
+	Handshake time.Duration // for the whole TLS handshake
 }
 
 // ListenerLimits bound what a client may send.
@@ -66,6 +85,7 @@ type ListenerLimits struct {
 	Body                  int64 // bytes of a request body; 0: unlimited
 	Connections           int   // at once, per worker; 0: as descriptors allow
 	RequestsPerConnection int   // 0: unlimited
+	Streams               int   // at once, of an HTTP/2 connection
 }
 
 // An Upstream is a group of servers that answer alike.
@@ -80,6 +100,7 @@ type Upstream struct {
 	SlowStart      time.Duration // until a server that came up gets its full share; 0: at once
 	PanicThreshold int           // percent; fewer primaries up than this: all are used; 0: never
 	Host           string        // Host field sent upstream; "": the client's
+	Protocol       string        // "h1", "h2" (TLS is set) or "h2c" (it is not)
 	TLS            *TLS          // nil: plain
 	Health         *Health       // nil: servers always count as up
 	Eject          *Eject        // nil: never
@@ -115,6 +136,9 @@ type TLS struct {
 	SNI    string // name asked for and verified; may be "" only if Verify is false
 	CA     []byte // certificates in PEM; nil: the system's
 	Verify bool
+	// Certificate, with its key, is what proxyd proves itself with to servers that
+	// ask; nil: it has none.
+	Certificate *tls.Certificate
 }
 
 // Health says how to probe the servers of an upstream.

@@ -65,10 +65,10 @@ func TestShipped(t *testing.T) {
 	one := &Upstream{
 		Name:    "one",
 		Servers: []Server{{Address: "1.1.1.1:443", Weight: 1}, {Address: "1.0.0.1:443", Weight: 1}},
-		Policy:  "round_robin",
-		Host:    "one.one.one.one",
-		TLS:     &TLS{SNI: "one.one.one.one", Verify: true},
-		Health:  &Health{Kind: "tcp", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1},
+		Policy:  "round_robin", Protocol: "h1",
+		Host:   "one.one.one.one",
+		TLS:    &TLS{SNI: "one.one.one.one", Verify: true},
+		Health: &Health{Kind: "tcp", Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1},
 		Timeouts: UpstreamTimeouts{
 			Connect: 3 * time.Second, TLS: 5 * time.Second, FirstByte: time.Minute, BodyIdle: time.Minute, Idle: time.Minute,
 		},
@@ -86,9 +86,9 @@ func TestShipped(t *testing.T) {
 			Name:      "web",
 			Addresses: []Address{{"tcp", "0.0.0.0:6188", "0.0.0.0:6188"}},
 			Timeouts: ListenerTimeouts{
-				Header: 10 * time.Second, BodyIdle: 30 * time.Second, Idle: 75 * time.Second, Write: time.Minute,
+				Header: 10 * time.Second, BodyIdle: 30 * time.Second, Idle: 75 * time.Second, Write: time.Minute, Handshake: 10 * time.Second,
 			},
-			Limits: ListenerLimits{HeaderBytes: 32 << 10, Headers: 128},
+			Limits: ListenerLimits{HeaderBytes: 32 << 10, Headers: 128, Streams: 100},
 			Routes: []*Route{{Name: "all", Upstream: one, RateLimits: []*RateLimit{limit}}},
 		}},
 		Upstreams:  []*Upstream{one},
@@ -132,11 +132,11 @@ func TestFull(t *testing.T) {
 	if diff := cmp.Diff(wantNames, names); diff != "" {
 		t.Errorf("addresses: want -, got +:\n%s", diff)
 	}
-	wantLimits := ListenerLimits{HeaderBytes: 64 << 10, Headers: 100, Body: 10 << 20, Connections: 1000, RequestsPerConnection: 500}
+	wantLimits := ListenerLimits{HeaderBytes: 64 << 10, Headers: 100, Body: 10 << 20, Connections: 1000, RequestsPerConnection: 500, Streams: 100}
 	if l.Limits != wantLimits {
 		t.Errorf("got %+v; want %+v", l.Limits, wantLimits)
 	}
-	wantTimeouts := ListenerTimeouts{Header: time.Second, BodyIdle: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second}
+	wantTimeouts := ListenerTimeouts{Header: time.Second, BodyIdle: 2 * time.Second, Idle: 3 * time.Second, Write: 4 * time.Second, Handshake: 10 * time.Second}
 	if l.Timeouts != wantTimeouts {
 		t.Errorf("got %+v; want %+v", l.Timeouts, wantTimeouts)
 	}
@@ -153,7 +153,7 @@ func TestFull(t *testing.T) {
 			{Address: "unix:/run/api.sock", Weight: 1},
 		},
 		Policy: "round_robin",
-		Host:   "api.example.com:8443",
+		Host:   "api.example.com:8443", Protocol: "h1",
 		TLS:    &TLS{SNI: "api.example.com", CA: ca, Verify: true},
 		Health: &Health{Kind: "tcp", Interval: 500 * time.Millisecond, Timeout: 500 * time.Millisecond, Rise: 2, Fall: 3},
 		Timeouts: UpstreamTimeouts{

@@ -4,8 +4,8 @@ package config
 // their place in the configuration.
 type Var int
 
-// The variables of expressions. Query, Header, Cookie and ResponseHeader take a
-// name, which is in lower case for the headers. The values of those marked
+// The variables of expressions. Query, Header, Cookie, ResponseHeader and
+// ClientCert take a name, which is in lower case for the headers. The values of those marked
 // number are decimal, such as "404" or "0.001234".
 const (
 	Method       Var = iota // request.method
@@ -33,7 +33,18 @@ const (
 	Attempts          // upstream.attempts, number
 	FirstByteDuration // upstream.duration, number: seconds
 	TimeISO           // time.iso8601, such as "2026-11-22T20:50:22.123Z"
+
+	ClientCert    // client.cert["name"], a name of CertFacts
+	TLSVersion    // tls.version, such as "TLS 1.3"
+	TLSCipher     // tls.cipher, such as "TLS_AES_128_GCM_SHA256"
+	TLSServerName // tls.sni, the name that the client asked for
+	TLSProtocol   // tls.alpn, such as "h2"
 )
+
+// CertFacts are the names of what is known of a client's certificate: subject and
+// issuer are distinguished names (RFC 4514), serial is hexadecimal, fingerprint is
+// the SHA-256 in hexadecimal digits, san the first of the names it is for.
+var CertFacts = []string{"subject", "issuer", "serial", "fingerprint", "san"}
 
 // A Subject is what an expression is evaluated on: a request on its way.
 type Subject interface {

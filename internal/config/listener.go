@@ -11,10 +11,11 @@ func (d *decoder) listener(s *section) *Listener {
 	l := &Listener{
 		Name: s.label,
 		Timeouts: ListenerTimeouts{
-			Header:   s.duration("timeouts.header"),
-			BodyIdle: s.duration("timeouts.body_idle"),
-			Idle:     s.duration("timeouts.idle"),
-			Write:    s.duration("timeouts.write"),
+			Header:    s.duration("timeouts.header"),
+			BodyIdle:  s.duration("timeouts.body_idle"),
+			Idle:      s.duration("timeouts.idle"),
+			Write:     s.duration("timeouts.write"),
+			Handshake: s.duration("timeouts.handshake"),
 		},
 		Limits: ListenerLimits{
 			HeaderBytes:           int(s.number("limits.header_bytes")),
@@ -22,7 +23,18 @@ func (d *decoder) listener(s *section) *Listener {
 			Body:                  s.number("limits.body"),
 			Connections:           int(s.number("limits.connections")),
 			RequestsPerConnection: int(s.number("limits.requests_per_connection")),
+			Streams:               int(s.number("limits.streams")),
 		},
+		H2C: s.flag("h2c"),
+	}
+	if t := s.one("tls"); t != nil {
+		l.TLS = d.listenerTLS(t)
+	}
+	switch {
+	case l.TLS == nil && s.has("timeouts.handshake"):
+		d.at(s.whereOf("timeouts.handshake"), "No effect", "There is no TLS handshake on a listener without a tls block.")
+	case l.TLS != nil && l.H2C:
+		d.at(s.whereOf("h2c"), "No effect", `With TLS, HTTP/2 is agreed on by ALPN: "h2" is in alpn unless you leave it out.`)
 	}
 	l.ProxyProtocol = get[[]netip.Prefix](s, "proxy_protocol.from")
 	l.TrustedProxies = get[[]netip.Prefix](s, "trusted_proxies")

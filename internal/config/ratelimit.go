@@ -31,9 +31,25 @@ func (d *decoder) rateLimit(s *section) *RateLimit {
 	case s.has("burst") && !s.failed("algorithm"):
 		d.at(s.whereOf("burst"), "No effect", `"burst" is for algorithm "gcra"; this one is %q, where a key may use up its rate at once.`, v.Algorithm)
 	}
+	if v.Algorithm == "window" {
+		d.countable(s, "rate", v.Max)
+		for _, r := range v.Overrides {
+			d.countable(s, "overrides", r.Max)
+		}
+	}
 	d.define("limit", s)
 	d.limits[s.label] = limit{rate: v}
 	return v
+}
+
+// maxSliding bounds the requests of a sliding window, each of whose counts has 24
+// bits.
+const maxSliding = 1<<24 - 1
+
+func (d *decoder) countable(s *section, argument string, most int64) {
+	if most > maxSliding {
+		d.at(s.whereOf(argument), "Out of range", `The algorithm "window" counts up to %d requests; "gcra" has no such bound.`, maxSliding)
+	}
 }
 
 func (d *decoder) concurrencyLimit(s *section) *ConcurrencyLimit {

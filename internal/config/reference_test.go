@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -183,6 +184,10 @@ func TestReferenceExamples(t *testing.T) {
 	const listener = "listener \"web\" {\n address = \":80\"\n%s\n}\n"
 	const route = "route \"all\" {\n upstream = \"api\"\n%s\n}\n"
 	const upstream = "upstream \"%s\" {\n servers = [\"10.0.0.1:80\"]\n%s\n}\n"
+	certificate, err := filepath.Abs("testdata/good/site.")
+	if err != nil {
+		t.Fatal(err)
+	}
 	canary := fmt.Sprintf(upstream, "canary", "")
 	api := fmt.Sprintf(upstream, "api", "")
 	all := fmt.Sprintf(listener, fmt.Sprintf(route, ""))
@@ -200,6 +205,8 @@ func TestReferenceExamples(t *testing.T) {
 			text = fmt.Sprintf(listener, fmt.Sprintf(route, text)) + api
 		case "upstream":
 			text += all
+		case "tls":
+			text = strings.NewReplacer("main.", certificate).Replace(fmt.Sprintf(listener, fmt.Sprintf(route, "")+text)) + api
 		case "discover", "health":
 			text = fmt.Sprintf(upstream, "api", text) + all
 		default:

@@ -114,8 +114,6 @@ func later(names ...string) []arg {
 	return args
 }
 
-func with(args []arg, more ...arg) []arg { return append(args, more...) }
-
 // maxWorkers is the number of worker slots in the shared segment.
 const maxWorkers = 64
 
@@ -161,6 +159,7 @@ var listenerBlock = block{
 			durationArg("body_idle", 30*time.Second, second/100, day),
 			durationArg("idle", 75*time.Second, second/100, day),
 			durationArg("write", 60*time.Second, second/100, day),
+			durationArg("handshake", 10*time.Second, second/100, hour),
 		),
 		objectArg("limits",
 			sizeArg("header_bytes", 32<<10, 1<<10, 1<<20),
@@ -168,9 +167,25 @@ var listenerBlock = block{
 			sizeArg("body", 0, 0, 1<<50),
 			countArg("connections", 0, 0, 10_000_000),
 			countArg("requests_per_connection", 0, 0, 1<<40),
+			countArg("streams", 100, 1, 10_000),
 		),
+		boolArg("h2c", false),
 	},
-	blocks: []block{{name: "tls", later: true}, routeBlock},
+	blocks: []block{listenerTLSBlock, routeBlock},
+}
+
+var listenerTLSBlock = block{
+	name: "tls", single: true,
+	args: []arg{
+		choiceArg("min_version", "1.2", "1.3"),
+		listArg("alpn"),
+		pathArg("client_ca"),
+		choiceArg("client_auth", "require", "request"),
+	},
+	blocks: []block{{
+		name: "certificate", label: "name",
+		args: []arg{pathArg("cert").needed(), pathArg("key").needed(), pathArg("ocsp")},
+	}},
 }
 
 // actions are the arguments of a route one of which says what it does.
@@ -235,7 +250,7 @@ var upstreamBlock = block{
 		durationArg("slow_start", 0, 0, hour),
 		{name: "panic_threshold", kind: percentKind, def: percent(0), max: 100},
 		{name: "host", kind: hostKind},
-		{name: "protocol", kind: choiceKind, def: "h1", choices: []string{"h1"}, unbuilt: []string{"h2", "h2c"}},
+		choiceArg("protocol", "h1", "h2", "h2c"),
 		objectArg("eject",
 			countArg("errors", 5, 1, 1000),
 			durationArg("for", 10*time.Second, second/10, hour),
@@ -270,7 +285,7 @@ var upstreamBlock = block{
 		},
 		{
 			name: "tls", single: true,
-			args: with(later("cert", "key"), textArg("sni"), pathArg("ca"), boolArg("verify", true)),
+			args: []arg{textArg("sni"), pathArg("ca"), boolArg("verify", true), pathArg("cert"), pathArg("key")},
 		},
 		{
 			name: "health", label: "kind", kinds: []string{"tcp", "http", "grpc"}, single: true,

@@ -1,9 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +16,7 @@ func (d *decoder) upstream(s *section) *Upstream {
 		HashKey:   get[*Expr](s, "hash_key"),
 		SlowStart: s.duration("slow_start"),
 		Host:      s.text("host"),
+		Protocol:  s.text("protocol"),
 
 		PanicThreshold: int(get[percent](s, "panic_threshold")),
 		Timeouts: UpstreamTimeouts{
@@ -44,6 +42,13 @@ func (d *decoder) upstream(s *section) *Upstream {
 	}
 	if h := s.one("health"); h != nil {
 		u.Health = d.health(h, u)
+	}
+	switch {
+	case s.failed("protocol"):
+	case u.Protocol == "h2" && len(s.blocks["tls"]) == 0:
+		d.absent(s.whereOf("protocol"), "Missing block", `The protocol "h2" is agreed on in the TLS handshake: write tls {}, or protocol = "h2c" for HTTP/2 without TLS.`)
+	case u.Protocol == "h2c" && u.TLS != nil:
+		d.at(s.whereOf("protocol"), "No effect", `The protocol "h2c" is HTTP/2 without TLS: write protocol = "h2", or leave out the tls block.`)
 	}
 	return u
 }
@@ -117,16 +122,14 @@ func (d *decoder) tls(s *section, u *Upstream) *TLS {
 	} else if t.Verify && !s.failed("sni") {
 		d.absent(s.at, "No name to verify", `Servers are addresses, so the name in their certificate is not known. Write sni = "name" here, or host = "name" in the upstream.`)
 	}
-	if s.has("ca") {
-		name := s.text("ca")
-		data, err := d.bundle.file(name)
-		if err == nil {
-			err = checkCertificates(data)
+	t.CA = d.certificates(s, "ca")
+	switch {
+	case s.has("cert") && s.has("key"):
+		if pair, ok := d.keyPair(s); ok {
+			t.Certificate = &pair
 		}
-		if err != nil {
-			d.at(s.whereOf("ca"), "Invalid certificate file", "%q: %v.", name, err)
-		}
-		t.CA = data
+	case s.has("cert") != s.has("key") && !s.failed("cert") && !s.failed("key"):
+		d.at(s.at, "Half a certificate", `"cert" and "key" belong together: write both, or none.`)
 	}
 	return t
 }
@@ -147,28 +150,6 @@ func checkServerName(s string) error {
 	}
 	if !isDNSName(strings.TrimSuffix(s, ".")) {
 		return fmt.Errorf("%q is neither a DNS name nor an IP address", s)
-	}
-	return nil
-}
-
-// checkCertificates says what is wrong with a file of certificates in PEM.
-func checkCertificates(data []byte) error {
-	n := 0
-	for {
-		var b *pem.Block
-		if b, data = pem.Decode(data); b == nil {
-			break
-		}
-		if b.Type != "CERTIFICATE" {
-			continue
-		}
-		n++
-		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
-			return fmt.Errorf("certificate %d does not parse: %w", n, err)
-		}
-	}
-	if n == 0 {
-		return errors.New("there is no certificate in PEM in it")
 	}
 	return nil
 }

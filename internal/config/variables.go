@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -30,7 +31,17 @@ var variables = map[string]map[string]place{
 		"cookie": {v: Cookie, named: true},
 		"bytes":  {v: RequestBytes, since: logged, number: true},
 	},
-	"client":   {"ip": {v: ClientIP}, "port": {v: ClientPort, number: true}},
+	"client": {
+		"ip":   {v: ClientIP},
+		"port": {v: ClientPort, number: true},
+		"cert": {v: ClientCert, named: true},
+	},
+	"tls": {
+		"version": {v: TLSVersion},
+		"cipher":  {v: TLSCipher},
+		"sni":     {v: TLSServerName},
+		"alpn":    {v: TLSProtocol},
+	},
 	"listener": {"name": {v: ListenerName}},
 	"route":    {"name": {v: RouteName, since: routed}},
 	"response": {
@@ -103,6 +114,10 @@ func (d *decoder) named(e *hclsyntax.ScopeTraversalExpr, at place, full string) 
 					d.at(steps[2].SourceRange(), "Invalid name", "%q cannot be the name of a header.", name)
 					return node{}, false
 				}
+			}
+			if at.v == ClientCert && !slices.Contains(CertFacts, name) {
+				d.at(steps[2].SourceRange(), "Unknown variable", "There is no %s[%q].%s", full, name, didYouMean(name, CertFacts))
+				return node{}, false
 			}
 			return lookup(at, name), true
 		}

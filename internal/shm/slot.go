@@ -63,6 +63,8 @@ const (
 	PendingRefused     // requests refused because of that
 	Ejections          // servers ejected because of their answers
 	DiscoverErrors     // queries and reads for servers that failed
+	Handshakes         // TLS handshakes done with clients
+	HandshakeErrors    // that came to nothing
 
 	NumCounters // not a counter: how many there are
 )
@@ -93,6 +95,8 @@ var counterNames = [NumCounters]string{
 	PendingRefused:     "proxyd_upstream_pending_refused_total",
 	Ejections:          "proxyd_upstream_ejections_total",
 	DiscoverErrors:     "proxyd_discover_errors_total",
+	Handshakes:         "proxyd_tls_handshakes_total",
+	HandshakeErrors:    "proxyd_tls_handshake_errors_total",
 }
 
 // String is the counter's name in metrics, as Prometheus likes them.

@@ -13,6 +13,7 @@ type Forward struct {
 	Edit      *HeaderEdit // the names of fields that do not go on, the proxy's own X-Forwarded-* included
 	Extra     []byte      // further field lines, each with its CRLF
 	Pseudonym string      // of the proxy in Via, a token; "" is DefaultPseudonym
+	HTTP2     bool        // the request came by HTTP/2, says Via
 }
 
 // AppendForward appends the head as the next hop gets it: HTTP/1.1, the target in
@@ -76,19 +77,19 @@ func (r *Request) AppendForward(dst []byte, f *Forward) []byte {
 		dst = append(strconv.AppendInt(dst, r.MaxForwards-1, 10), "\r\n"...)
 	}
 	dst = append(r.appendForwarded(dst, f), f.Extra...)
-	return r.appendVia(dst, f.Pseudonym)
+	return r.appendVia(dst, f)
 }
 
 // appendVia appends the Via field and the end of the head.
-func (r *Request) appendVia(dst []byte, pseudonym string) []byte {
+func (r *Request) appendVia(dst []byte, f *Forward) []byte {
+	via := "Via: 1.1 "
 	switch {
+	case f.HTTP2:
+		via = "Via: 2.0 "
 	case r.Minor == 0:
-		dst = append(append(dst, "Via: 1.0 "...), pseudonymOr(pseudonym)...)
-	case pseudonym == "":
-		return append(dst, "Via: 1.1 "+DefaultPseudonym+"\r\n\r\n"...)
-	default:
-		dst = append(append(dst, "Via: 1.1 "...), pseudonym...)
+		via = "Via: 1.0 "
 	}
+	dst = append(append(dst, via...), pseudonymOr(f.Pseudonym)...)
 	return append(dst, "\r\n\r\n"...)
 }
 

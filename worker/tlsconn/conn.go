@@ -222,6 +222,9 @@ func (a *adapter) Read(p []byte) (int, error) {
 			copy(p, have[:n])
 			a.start += n
 			a.recordLeft -= n
+			if a.start == len(a.in) {
+				(*Conn)(a).release() // the handshake may wait in line now
+			}
 			return n, nil
 		}
 		if err := a.fill(); err != nil {

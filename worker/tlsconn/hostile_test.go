@@ -207,7 +207,7 @@ func TestOversizedRecord(t *testing.T) {
 				if _, err := readAll(task, c, 4<<10); !errors.As(err, &record) {
 					t.Errorf("%s, record of %d bytes: got %v; want a RecordHeaderError", name, length, err)
 				}
-				if cap(c.in) != maxRecord {
+				if cap(c.in) > maxRecord {
 					t.Errorf("%s: the buffer grew to %d bytes", name, cap(c.in))
 				}
 			})

@@ -35,6 +35,10 @@ func dialer() int {
 	pool.AppendCertsFromPEM([]byte(os.Getenv("TLSCONN_TEST_CA")))
 	version, _ := strconv.Atoi(os.Getenv("TLSCONN_TEST_VERSION"))
 	config := &tls.Config{ServerName: originName, RootCAs: pool, MaxVersion: uint16(version)}
+	text := []byte(os.Getenv("TLSCONN_TEST_PEM"))
+	if cert, err := tls.X509KeyPair(text, text); err == nil {
+		config.Certificates = []tls.Certificate{cert} // shown if it is asked for
+	}
 	for range n {
 		c, err := tls.Dial("tcp", os.Getenv("TLSCONN_TEST_ADDR"), config)
 		if err != nil {
@@ -85,17 +89,21 @@ func (p *parkedConn) Run(t *loop.Task) {
 }
 
 func TestIdleConnectionIsSmall(t *testing.T) {
-	for name, version := range versions {
-		for _, size := range []int{300, 100_000} {
-			t.Run(fmt.Sprintf("%s after %d bytes", name, size), func(t *testing.T) {
-				if testing.Short() && size > 300 {
+	a := newAuthority(t, "client CA")
+	t.Setenv("TLSCONN_TEST_PEM", string(pemOf(t, a.client(t, "alice"))))
+	for name, c := range map[string]struct {
+		size int // of the exchange before
+		ca   []byte
+	}{"a request": {300, nil}, "an upload": {100_000, nil}, "a client certificate": {300, a.pem}} {
+		for version, number := range versions {
+			t.Run(version+" after "+name, func(t *testing.T) {
+				if testing.Short() && c.size > 300 {
 					t.Skip("takes seconds")
 				}
 				l := start(t)
-				config := configOf(t, Settings{
-					Certificates: []tls.Certificate{originCert}, Tickets: ticketsIn(t, newSegment(t)), Gate: NewGate(l),
-				})
-				got := idleBytes(t, l, config, version, size)
+				s := plain()
+				s.Tickets, s.Gate, s.ClientCA = ticketsIn(t, newSegment(t)), NewGate(l), c.ca
+				got := idleBytes(t, l, configOf(t, s), number, c.size)
 				t.Logf("%d bytes per idle connection", got)
 				if got > maxIdle {
 					t.Errorf("bytes per idle connection: got %d; want at most %d", got, maxIdle)

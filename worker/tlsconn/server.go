@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"strings"
 
 	"github.com/proxyd/proxyd/worker/loop"
 )
@@ -65,6 +66,9 @@ func ServerConfig(s Settings) (*tls.Config, error) {
 	}
 	k := keyring{tickets: s.Tickets, trust: trustOf(&s, certificates)}
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !isName(hello.ServerName) {
+			return nil, errNoName
+		}
 		if k.tickets != nil {
 			k.renew(c)
 		}
@@ -75,6 +79,14 @@ func ServerConfig(s Settings) (*tls.Config, error) {
 		return (*Conn)(a).admitted(&s, c)
 	}
 	return c, nil
+}
+
+var errNoName = errors.New("client asks for a server name that is none")
+
+// isName reports whether s could be a host's name, or is empty. What is let pass
+// may become a header.
+func isName(s string) bool {
+	return len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // admitted waits until c's handshake may begin, and returns the configuration for

@@ -111,6 +111,32 @@ func TestServerChoosesByName(t *testing.T) {
 	}
 }
 
+// A name with bytes that no name has is refused: it could become a header.
+func TestServerRefusesNames(t *testing.T) {
+	hello := helloBytes(t)
+	errs := make(chan error, 1)
+	address := serve(t, start(t), configOf(t, plain()), func(_ *loop.Task, _ *Conn, err error) { errs <- err })
+	for _, name := range []string{"orig\r\ntest\t", "origin test", "origin\x00test", "origin\x7ftest", "or\xc3\xadgintest"} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write(bytes.Replace(hello, []byte(originName), []byte(name), 1))
+		if err := <-errs; err != errNoName {
+			t.Errorf("%q: got %v; want %v", name, err, errNoName)
+		}
+		c.Close()
+	}
+	for _, name := range []string{"", "a", "xn--a-b.test", strings.Repeat("a", 255)} {
+		if !isName(name) {
+			t.Errorf("%q: refused", name)
+		}
+	}
+	if isName(strings.Repeat("a", 256)) {
+		t.Error("a name of 256 bytes: taken")
+	}
+}
+
 func TestServerStaples(t *testing.T) {
 	s := plain()
 	s.Certificates[0].OCSPStaple = []byte("a response")

@@ -41,3 +41,9 @@ rate_limit "f" {
   rate      = "10/s"
   overrides = { "twice" = "1/s", "twice" = "2/s" }
 }
+rate_limit "sliding" {
+  key       = client.ip
+  algorithm = "window"
+  rate      = "100000000/s"
+  overrides = { "10.0.0.1" = "20000000/m" }
+}
