@@ -15,7 +15,7 @@ TORTURE   ?= 3m
 # What runs off the event loop, where goroutines and processes meet.
 RACE = ./internal/... ./limiter ./lb/... ./supervisor/...
 
-.PHONY: help run build install test check lint race smoke bench microbench fuzz e2e peers soak torture clean
+.PHONY: help run build install test check lint race smoke bench balance microbench fuzz e2e peers soak torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ smoke: ## each fuzz target for a few seconds
 
 bench: build ## proxyd beside a relay floor, nginx and haproxy; a minute and a half, BENCHFLAGS='-rounds 5'
 	$(GO) run ./cmd/proxybench $(BENCHFLAGS)
+
+balance: build ## proxyd beside nginx and HAProxy before 50 servers that fail; eight minutes, BENCHFLAGS='-for 20s'
+	$(GO) run ./cmd/proxybench balance $(BENCHFLAGS)
 
 microbench: ## benchmarks of functions, each for BENCHTIME (200ms)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

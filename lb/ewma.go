@@ -16,11 +16,18 @@ type latency struct {
 	at   int64   // when it was that
 }
 
+// failedLatency is what a first request that failed at once counts as. Without it
+// a server that has only ever failed would seem quicker than any that answers.
+const failedLatency = float64(100 * time.Millisecond)
+
 // observe takes note of a request that took so long. Only success says that a
 // server is quick: errors may come quickly too.
 func (l *latency) observe(o Outcome, took time.Duration, now int64) {
 	t := float64(took)
-	if o != Succeeded && (l.mean == 0 || t < l.mean) {
+	switch {
+	case o == Errored && l.mean == 0:
+		t = max(t, failedLatency)
+	case o != Succeeded && (l.mean == 0 || t < l.mean):
 		return
 	}
 	if t < l.mean {

@@ -49,7 +49,7 @@ const (
 // ejected s. Only the loop may call it; s may have left its pool.
 func (s *Server) Done(o Outcome, took time.Duration) (ejected bool) {
 	s.pool.left(s)
-	if s.pool.Policy == EWMA && took > 0 {
+	if s.pool.Policy == EWMA && (took > 0 || o == Errored) {
 		s.latency.observe(o, took, shm.Now())
 	}
 	if s.pool.Eject.Errors > 0 {

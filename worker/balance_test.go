@@ -324,6 +324,27 @@ func TestEject(t *testing.T) {
 	}
 }
 
+// By ewma a server that never answers, or only with errors, is hardly asked.
+func TestEWMALearnsOfFailures(t *testing.T) {
+	stuck := startGate(t)
+	for name, bad := range map[string]string{"stuck": stuck.address, "failing": startOrigin(t, answers(unavailable))} {
+		upstream := balanced(`policy = "ewma"`, bad, startOrigin(t, answers(okResponse)))
+		p := startProxy(t, `
+  timeouts = { first_byte = "50ms" }
+  retry = { attempts = 2, on = ["timeout", "503"], budget = "100%" }
+  upstream = "up"`, upstream)
+		const requests = 40
+		for range requests {
+			if resp, _ := p.exchangeOf(t, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 200 {
+				t.Errorf("%s: got %d; want 200 of the other server", name, resp.StatusCode)
+			}
+		}
+		if got := p.shared.Counters[shm.Retries].Load(); got > requests/4 {
+			t.Errorf("%s: got %d of %d requests at the server that fails; want a few", name, got, requests)
+		}
+	}
+}
+
 // Clients that go away say nothing about the server.
 func TestClientsAreNotHeldAgainstServers(t *testing.T) {
 	g := startGate(t)

@@ -20,6 +20,7 @@ var errFull = errors.New("all servers have as many requests as limits.connection
 func (x *exchange) pick() error {
 	u := x.upstream
 	x.result = lb.Abandoned
+	x.account.asked, x.account.answered = 0, 0
 	if len(u.waiting) == 0 {
 		if x.picked = u.pool.Pick(x.tried, x.key); x.picked != nil {
 			return nil
@@ -125,13 +126,22 @@ func (x *exchange) part() {
 		return
 	}
 	x.picked = nil
-	if s.Done(x.result, x.upstreamTime()) {
+	if s.Done(x.result, x.waited()) {
 		x.w.count(shm.Ejections)
 		x.w.log.Warn("server ejected", "upstream", u.config.Name, "server", s.Address, "for", s.Info().Ejected.Round(10*time.Millisecond))
 	}
 	if len(u.waiting) > 0 {
 		u.admit()
 	}
+}
+
+// waited is how long the chosen server took to respond, or if it failed how long
+// it has not responded for by now; 0: it was not asked.
+func (x *exchange) waited() time.Duration {
+	if a := &x.account; x.result == lb.Errored && a.asked != 0 && a.answered == 0 {
+		return time.Duration(max(x.t.Now()-a.asked, 1))
+	}
+	return x.upstreamTime()
 }
 
 // rate is what a response with this status says about its server.

@@ -23,31 +23,30 @@ const ticketPeriod = 12 * time.Hour
 // Time since boot is divided into periods, and each has a key of its own, which
 // encrypts in its period and decrypts in the next. There is room for two keys: a
 // period's takes the place of the last but one, which is overwritten. Whoever
-// needs a key first makes it, word by word: a word that is zero is replaced by a
-// random one, by a compare-and-swap, so that all agree on what the first has put
-// there. Who is killed between two words leaves a part of a key, and the next
-// completes it.
+// needs a key first makes it, word by word. A word bears the number of its period
+// and is only ever replaced, by a compare-and-swap, by one of a later period, so
+// that all agree on what the first has put there. Who is killed between two words
+// leaves a part of a key, and the next completes it.
 type Tickets struct {
-	cells *[2]ticketKey
-	turn  uint64 // the period that Rotate has seen to; used on the loop only
+	words []atomic.Uint64 // of the two keys
+	turn  uint64          // the period that Rotate has seen to; used on the loop only
 }
+
+const (
+	keyWords   = 6  // 288 random bits
+	wordRandom = 48 // of them in each; above them is the period, for the next 90 years
+)
 
 // A ticketKey is the words of one key.
-type ticketKey struct {
-	period *atomic.Uint64 // that it is of; it only grows
-	words  []atomic.Uint64
-}
-
-const keyWords = 4 // of 64 bits
+type ticketKey [keyWords]uint64
 
 // OpenTickets returns the keys in seg.
 func OpenTickets(seg *shm.Segment) (*Tickets, error) {
-	w, err := seg.Words("tls/tickets", 2*(1+keyWords))
+	words, err := seg.Words("tls/tickets", 2*keyWords)
 	if err != nil {
 		return nil, err
 	}
-	cell := func(w []atomic.Uint64) ticketKey { return ticketKey{&w[0], w[1 : 1+keyWords]} }
-	return &Tickets{cells: &[2]ticketKey{cell(w), cell(w[1+keyWords:])}}, nil
+	return &Tickets{words: words}, nil
 }
 
 // Rotate overwrites the key whose time is over, if no handshake has. Call it on
@@ -66,54 +65,32 @@ func period(now int64) uint64 { return uint64(now)/uint64(ticketPeriod) + 1 }
 
 // current returns the key of period p, made if need be. It fails if that period is
 // over for another process.
-func (t *Tickets) current(p uint64) (key [32]byte, ok bool) {
-	k := t.cells[p%2]
-	if !k.advance(p) {
-		return key, false
-	}
-	var random [32]byte
+func (t *Tickets) current(p uint64) (key ticketKey, ok bool) {
+	var random [8 * keyWords]byte
 	rand.Read(random[:])
-	for i := range k.words {
-		r := binary.NativeEndian.Uint64(random[8*i:])
-		k.words[i].CompareAndSwap(0, max(r, 1))
+	cell := t.cell(p)
+	for i := range cell {
+		fresh := p<<wordRandom | binary.NativeEndian.Uint64(random[8*i:])>>(64-wordRandom)
+		w := cell[i].Load()
+		for w>>wordRandom < p && !cell[i].CompareAndSwap(w, fresh) {
+			w = cell[i].Load()
+		}
 	}
 	return t.find(p)
 }
 
-// advance makes k that of period p: empty if it was another's. Each word is taken
-// away by its value, so that one who comes late with it takes no newer one.
-func (k ticketKey) advance(p uint64) bool {
-	for {
-		old := k.period.Load()
-		if old >= p {
-			return old == p
+// find returns the key of period p if there is one.
+func (t *Tickets) find(p uint64) (key ticketKey, ok bool) {
+	cell := t.cell(p)
+	for i := range cell {
+		if key[i] = cell[i].Load(); key[i]>>wordRandom != p {
+			return ticketKey{}, false
 		}
-		for i := range k.words {
-			w := k.words[i].Load()
-			if k.period.Load() != old {
-				break // w may be of the new key
-			}
-			k.words[i].CompareAndSwap(w, 0)
-		}
-		k.period.CompareAndSwap(old, p)
 	}
+	return key, true
 }
 
-// find returns the key of period p if there is one.
-func (t *Tickets) find(p uint64) (key [32]byte, ok bool) {
-	k := t.cells[p%2]
-	if k.period.Load() != p {
-		return key, false
-	}
-	for i := range k.words {
-		w := k.words[i].Load()
-		if w == 0 {
-			return key, false
-		}
-		binary.NativeEndian.PutUint64(key[8*i:], w)
-	}
-	return key, k.period.Load() == p
-}
+func (t *Tickets) cell(p uint64) []atomic.Uint64 { return t.words[p%2*keyWords:][:keyWords] }
 
 // A keyring has the keys of one configuration. They are derived from those of all,
 // for a ticket that says of a client that it was verified must not be taken where
@@ -144,8 +121,12 @@ func (k *keyring) renewAt(now int64, config *tls.Config) {
 	k.period = p
 }
 
-func (k *keyring) derive(key [32]byte) [32]byte {
-	b, err := hkdf.Key(sha256.New, key[:], nil, "proxyd session tickets "+k.trust, 32)
+func (k *keyring) derive(key ticketKey) [32]byte {
+	var secret []byte
+	for _, w := range key {
+		secret = binary.NativeEndian.AppendUint64(secret, w)
+	}
+	b, err := hkdf.Key(sha256.New, secret, nil, "proxyd session tickets "+k.trust, 32)
 	if err != nil {
 		panic("bug: " + err.Error()) // it is for lengths that are none
 	}

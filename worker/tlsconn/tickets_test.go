@@ -2,8 +2,8 @@ package tlsconn
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -13,7 +13,7 @@ import (
 const half = int64(ticketPeriod)
 
 // current is Tickets.current, which must succeed.
-func current(t testing.TB, k *Tickets, p uint64) [32]byte {
+func current(t testing.TB, k *Tickets, p uint64) ticketKey {
 	t.Helper()
 	key, ok := k.current(p)
 	if !ok {
@@ -29,7 +29,7 @@ func TestTicketKeysRotate(t *testing.T) {
 		t.Errorf("before any is made: got %x", key)
 	}
 	five := current(t, a, 5)
-	if five == [32]byte{} {
+	if five == (ticketKey{}) {
 		t.Error("a key of zeroes")
 	}
 	if got := current(t, b, 5); got != five {
@@ -52,21 +52,12 @@ func TestTicketKeysRotate(t *testing.T) {
 	// Nothing of a key is left when its time is over.
 	current(t, a, 20)
 	current(t, a, 21)
-	for _, c := range a.cells {
-		for i := range c.words {
-			for j := range 4 {
-				for _, old := range [][32]byte{five, six} {
-					if w := c.words[i].Load(); w == word(old, j) {
-						t.Errorf("a word of an old key is left: %x", w)
-					}
-				}
-			}
+	for i := range a.words {
+		if w := a.words[i].Load(); slices.Contains(five[:], w) || slices.Contains(six[:], w) || w>>wordRandom < 20 {
+			t.Errorf("a word of an old key is left: %x", w)
 		}
 	}
 }
-
-// word is word i of key.
-func word(key [32]byte, i int) uint64 { return binary.NativeEndian.Uint64(key[8*i:]) }
 
 func TestRotateOverwrites(t *testing.T) {
 	k := ticketsIn(t, newSegment(t))
@@ -85,28 +76,29 @@ func TestRotateOverwrites(t *testing.T) {
 	}
 }
 
-// A process killed at any instruction leaves what the others go on from.
+// A process killed between any two words leaves what the others go on from.
 func TestTicketKeysOfTheDead(t *testing.T) {
-	for words := range keyWords {
+	for written := range keyWords {
 		k := ticketsIn(t, newSegment(t))
-		six, five := current(t, k, 6), current(t, k, 5)
-		_ = six
-		cell := k.cells[7%2]
-		for i := range words { // it had taken so many away
-			cell.words[i].Store(0)
+		five := current(t, k, 5)
+		dead := current(t, ticketsIn(t, newSegment(t)), 7)
+		for i := range written {
+			k.cell(7)[i].Store(dead[i])
 		}
-		if key, ok := k.find(5); ok && (words > 0 || key != five) {
-			t.Errorf("%d words taken away: got a key", words)
+		if key, ok := k.find(5); ok != (written == 0) {
+			t.Errorf("%d words written: the old key: got %x, %v", written, key, ok)
+		}
+		if key, ok := k.find(7); ok {
+			t.Errorf("%d words written: got %x for a key", written, key)
 		}
 		seven := current(t, k, 7)
-		for i := words; i < keyWords; i++ { // or had written so many
-			cell.words[i].Store(0)
-		}
-		again := current(t, k, 7)
-		for i := range keyWords {
-			if same := word(again, i) == word(seven, i); same != (i < words) || word(again, i) == word(five, i) {
-				t.Errorf("%d words written: word %d is the same: %v", words, i, same)
+		for i, w := range seven {
+			if (w == dead[i]) != (i < written) || w == five[i] {
+				t.Errorf("%d words written: word %d: got %x; the dead had %x", written, i, w, dead[i])
 			}
+		}
+		if again := current(t, k, 7); again != seven {
+			t.Errorf("%d words written: got %x, then %x", written, seven, again)
 		}
 	}
 }
@@ -117,7 +109,7 @@ func TestTicketKeysAgree(t *testing.T) {
 	seg := newSegment(t)
 	const workers, periods = 4, 2000
 	var mu sync.Mutex
-	seen := make(map[uint64][32]byte)
+	seen := make(map[uint64]ticketKey)
 	var all sync.WaitGroup
 	for seed := range uint64(workers) {
 		k := ticketsIn(t, seg)
