@@ -68,7 +68,7 @@ fuzz: ## each fuzz target for FUZZTIME (1m), one after another
 	while IFS=: read -r file target; do \
 		package=$$(dirname "$$file") target=$${target#func }; \
 		echo "== $$package $$target for $(FUZZTIME)"; \
-GO="$(GO)" .ci/fuzz "$$package" "$$target" $(FUZZTIME) || exit 1; \
+		GO="$(GO)" .ci/fuzz "$$package" "$$target" $(FUZZTIME) || exit 1; \
 	done
 
 e2e: ## the end-to-end tests and scripts of cmd/proxyd, long ones too
