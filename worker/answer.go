@@ -107,10 +107,9 @@ func (x *exchange) behind() (rest []byte, whole bool) {
 // would make the kernel send RST, which can cost the client our last answer.
 func (x *exchange) linger() {
 	c := &x.c.stream
-	if c.h2 != nil {
-		return // its connection goes on
+	if c.h2 == nil {
+		c.finish()
 	}
-	c.finish()
 	deadline := x.t.After(lingerTime)
 	for read := 0; read < lingerBytes; {
 		n, err := c.tryRead(x.in)

@@ -109,7 +109,7 @@ func (x *exchange) serve() (park bool) {
 	}
 	if !x.c.begun {
 		switch x.greet() {
-		case failed, speaksHTTP2:
+		case over, speaksHTTP2:
 			return false
 		case nothingYet:
 			return true

@@ -14,7 +14,7 @@ import (
 type greeting uint8
 
 const (
-	failed      greeting = iota // not at all
+	over        greeting = iota // not at all
 	speaksHTTP1                 // the first request may have come
 	nothingYet                  // it has not, nor any part of it
 	speaksHTTP2
@@ -25,7 +25,7 @@ const (
 func (x *exchange) greet() greeting {
 	c := x.c
 	if !x.readPreface() {
-		return failed
+		return over
 	}
 	v := c.listener.service
 	if v.tls != nil {
@@ -34,7 +34,7 @@ func (x *exchange) greet() greeting {
 	if v.config.H2C {
 		switch yes, err := x.hasHTTP2Preface(); {
 		case err != nil:
-			return failed
+			return over
 		case yes:
 			x.isHTTP2 = true
 			return speaksHTTP2
@@ -54,7 +54,11 @@ func (x *exchange) secure(v *service) greeting {
 	if err := c.tls.Handshake(x.t, x.t.After(v.config.Timeouts.Handshake)); err != nil {
 		x.w.count(shm.HandshakeErrors)
 		x.w.log.Debug("TLS handshake failed", "listener", v.config.Name, "client", c.peer, "error", err)
-		return failed
+		if !timedOut(err) {
+			c.tls = nil // what follows is not read as TLS
+			x.linger()  // so that the client gets the alert
+		}
+		return over
 	}
 	x.w.count(shm.Handshakes)
 	x.headBy = x.t.After(v.config.Timeouts.Header)
@@ -67,7 +71,7 @@ func (x *exchange) secure(v *service) greeting {
 	case err == loop.ErrAgain:
 		return nothingYet
 	case err != nil:
-		return failed
+		return over
 	}
 	x.have = n
 	return speaksHTTP1

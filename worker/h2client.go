@@ -125,7 +125,6 @@ func (r *request) done() {
 // Crashed ends the one stream that a panic belongs to.
 func (r *request) Crashed(v any, stack []byte) {
 	r.crashed(v, stack)
-	r.h2.Reset(http2.InternalError)
 	r.done()
 }
 
@@ -135,5 +134,8 @@ func (x *exchange) serveOne() {
 	if x.readHead() {
 		x.serveRequest()
 		x.settle()
+		if x.unread {
+			x.linger() // not all clients take an answer that a reset follows
+		}
 	}
 }

@@ -51,11 +51,12 @@ func (w *worker) selfTestOne(name string, v *service) error {
 	defer nc.Close()
 	l := &listener{w: w, name: name, service: v}
 	if v.tls != nil {
-		// We have no certificate that its clients need.
-		lax := *v
-		lax.tls = v.tls.Clone()
-		lax.tls.ClientAuth = tls.NoClientCert
-		l.service = &lax
+		anyone, lax := *v, *v.config.TLS
+		lax.ClientCA = nil // we have no certificate to show
+		if anyone.tls, err = w.serverTLS(&lax); err != nil {
+			return err
+		}
+		l.service = &anyone
 	}
 	w.onLoop(func() {
 		l.fresh, l.idle = w.loop.NewIdle(selfTestLimit), w.loop.NewIdle(selfTestLimit)

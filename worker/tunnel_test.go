@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -31,7 +33,9 @@ func switches(t *testing.T, first string, then func(r *bufio.Reader, c net.Conn)
 		if got := req.Header.Get("Upgrade"); got != "websocket" {
 			t.Errorf("server got Upgrade %q; want websocket", got)
 		}
-		if _, err := io.WriteString(c, switching+first); err == nil {
+		sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		accept := base64.StdEncoding.EncodeToString(sum[:])
+		if _, err := io.WriteString(c, strings.Replace(switching, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", accept, 1)+first); err == nil {
 			then(r, c)
 		}
 	}

@@ -24,8 +24,9 @@ type trial struct {
 	*proxy
 	traffic  *traffic
 	watch    *watch
-	configs  int  // written so far
-	upgraded bool // the supervisor is the successor of another
+	more     string // blocks of the configuration
+	configs  int    // written so far
+	upgraded bool   // the supervisor is the successor of another
 }
 
 // newTrial starts a proxy and its traffic.
@@ -63,7 +64,7 @@ func (z *trial) configure() {
 		listener: `timeouts = { header = "10m", idle = "10m" }`,
 		route:    `rate_limit = ["edge"]`,
 		upstream: fmt.Sprintf("host = \"v%d.example\"", z.configs),
-		rest:     fmt.Sprintf("rate_limit \"edge\" {\n key = request.header[\"appid\"]\n rate = \"%d/s\"\n}", edge),
+		rest:     z.more + fmt.Sprintf("rate_limit \"edge\" {\n key = request.header[\"appid\"]\n rate = \"%d/s\"\n}", edge),
 	})
 }
 
