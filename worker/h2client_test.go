@@ -264,73 +264,124 @@ func TestHTTP1BesideH2C(t *testing.T) {
 	}
 }
 
+// An asker is a client of HTTP/2 that allocates next to nothing.
+type asker struct {
+	*http2.Conn
+	nc   net.Conn
+	b    []byte
+	have int // b[:have] is received
+}
+
+// ask sends a request and reads the response.
+func (c *asker) ask(t testing.TB) {
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.TryWrite([]byte(getRequest)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if out := c.Output(); len(out) > 0 {
+			if _, err := c.nc.Write(out); err != nil {
+				t.Fatal(err)
+			}
+			c.Sent(len(out))
+		}
+		for err = nil; err == nil; {
+			_, err = s.TryRead(c.b[16<<10:])
+		}
+		if err == io.EOF {
+			return
+		}
+		n, err := c.nc.Read(c.b[c.have : 16<<10])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.have += n
+		if n, err = c.Receive(c.b[:c.have]); err != nil {
+			t.Fatal(err)
+		}
+		c.have = copy(c.b, c.b[n:c.have])
+	}
+}
+
 // A request over HTTP/2 allocates nothing in the steady state but what HPACK makes
 // of the fields: nor does one that goes to the server over HTTP/2.
 func TestForwardHTTP2Allocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	origin := startOrigin(t, answers(okResponse))
-	inner := startProxy(t, listensH2C(`upstream = "up"`), upstreamOf(origin)+"supervisor {\n via = \"inner\"\n}\n")
 	for name, c := range map[string]struct {
 		rest string
 		most uint64
 	}{
-		"from clients":   {upstreamOf(origin), 12},
-		"and to servers": {speaking("h2c", upstreamOf(inner.addr)), 40}, // the inner proxy's are among them
+		"from clients":   {upstreamOf(startOrigin(t, answers(okResponse))), 12},
+		"and to servers": {speaking("h2c", upstreamOf(leaving(t, 0, nil))), 30}, // the server's are among them
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startProxy(t, listensH2C(`upstream = "up"`), c.rest)
-			nc := p.dial(t)
-			client := http2.NewClient(nil, "http")
-			b := make([]byte, 32<<10)
-			have := 0
-			ask := func() {
-				s, err := client.Open()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := s.TryWrite([]byte(getRequest)); err != nil {
-					t.Fatal(err)
-				}
-				for body := 0; ; {
-					if out := client.Output(); len(out) > 0 {
-						if _, err := nc.Write(out); err != nil {
-							t.Fatal(err)
-						}
-						client.Sent(len(out))
-					}
-					n, err := s.TryRead(b[16<<10:])
-					if body += n; err == io.EOF {
-						break
-					}
-					if err == nil {
-						continue
-					}
-					if n, err = nc.Read(b[have : 16<<10]); err != nil {
-						t.Fatal(err)
-					}
-					have += n
-					if n, err = client.Receive(b[:have]); err != nil {
-						t.Fatal(err)
-					}
-					have = copy(b, b[n:have])
-				}
-				s.Close()
-			}
+			client := &asker{Conn: http2.NewClient(nil, "http"), nc: p.dial(t), b: make([]byte, 32<<10)}
 			for range 200 {
-				ask() // fill the pools
+				client.ask(t) // fill the pools
 			}
 			const requests = 2000
 			var before, after runtime.MemStats
+			runtime.GC()
 			runtime.ReadMemStats(&before) // not testing.AllocsPerRun: on one processor the loop is slow to let go
 			for range requests {
-				ask()
+				client.ask(t)
 			}
 			runtime.ReadMemStats(&after)
 			if got := (after.Mallocs - before.Mallocs) / requests; got > c.most {
 				t.Errorf("allocations for a request, the test's included: got %v; want at most %v", got, c.most)
 			}
+		})
+	}
+}
+
+func BenchmarkForwardHTTP2(b *testing.B) {
+	p := startProxy(b, listensH2C("upstream = \"up\"\nrate_limit = [\"per_app\"]"), upstreamOf(startOrigin(b, answers(okResponse)))+limitByApp)
+	client := &asker{Conn: http2.NewClient(nil, "http"), nc: p.dial(b), b: make([]byte, 32<<10)}
+	for range 100 {
+		client.ask(b)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		client.ask(b)
+	}
+}
+
+// A client that makes room for a response and then does not read keeps neither the
+// connection nor its stream: for as long as the listener lets a write wait.
+func TestHTTP2ClientStalls(t *testing.T) {
+	for name, window := range map[string]int{"the socket": 1 << 30, "the window": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startProxy(t, listensH2C(`upstream = "up"`), upstreamOf(startTricky(t)))
+			p.onLoop(func() {
+				for _, v := range p.current.services {
+					v.config.Timeouts.Write = time.Second
+				}
+			})
+			client := http2.NewClient(&http2.Limits{StreamWindow: max(window, 1), ConnWindow: window}, "http")
+			var out []byte
+			for range 20 {
+				s, err := client.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.TryWrite([]byte("GET /big HTTP/1.1\r\nHost: a\r\n\r\n")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out = append(out, client.Output()...)
+			if _, err := p.dial(t).Write(out); err != nil {
+				t.Fatal(err)
+			}
+			p.await(t, "the requests are there", func() bool { return p.under() == 20 })
+			p.await(t, "they are given up", func() bool { return p.under() == 0 })
 		})
 	}
 }

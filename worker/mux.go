@@ -46,6 +46,29 @@ type mux struct {
 	pendingAt int64  // since then
 	finalAt   int64  // loop time of the second GOAWAY; 0: the first was not sent
 	pingAt    int64  // loop time by which a PING must be answered; 0: none is under way
+	parkedAt  int64  // loop time of the last time
+	roomy     bool   // it is in w.roomy
+}
+
+// trimAfter is how long a connection is parked until it gives back what it keeps
+// for the next request.
+const trimAfter = time.Second
+
+// trimConns makes the connections small that have been parked for a while.
+func (w *worker) trimConns() {
+	busy := w.roomy[:0]
+	for _, m := range w.roomy {
+		switch {
+		case !m.sock.Open():
+		case m.awake || w.loop.Now()-m.parkedAt < int64(trimAfter):
+			busy = append(busy, m)
+		default:
+			m.roomy = false
+			m.conn.Trim()
+		}
+	}
+	clear(w.roomy[len(busy):])
+	w.roomy = busy
 }
 
 // A side is what differs between connections from clients and to servers.
@@ -97,8 +120,11 @@ func (m *mux) Run(t *loop.Task) {
 			t.Yield()
 			continue
 		case m.resting():
-			m.conn.Trim()
-			m.task, m.awake = nil, false
+			m.task, m.awake, m.parkedAt = nil, false, t.Now()
+			if !m.roomy {
+				m.roomy = true
+				m.w.roomy = append(m.w.roomy, m)
+			}
 			m.side.park()
 			return
 		}

@@ -142,13 +142,10 @@ func (x *exchange) connect(fresh bool) (*serverConn, error) {
 			}
 			return c, nil
 		}
-		if err == errClientGone {
+		if err == errClientGone || err == errNoTunnel || err == errNoStream ||
+			errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			x.part()
-			return nil, err
-		}
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			x.part()
-			return nil, err // ours, not the server's
+			return nil, err // no fault of the server's
 		}
 		x.result = lb.Errored
 		x.part()

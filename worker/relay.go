@@ -139,7 +139,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errClientGone):
 		return 0
-	case errors.Is(err, errNoneUsable), errors.Is(err, errFull), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case errors.Is(err, errNoneUsable), errors.Is(err, errFull), err == errNoStream, errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return 503
 	case errors.Is(err, errClientStall):
 		return 408

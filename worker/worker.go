@@ -54,6 +54,7 @@ type worker struct {
 	exchanges freelist[*exchange]
 	requests  freelist[*request]
 	strands   freelist[*serverConn] // streams of links
+	roomy     []*mux                // that may have something to give back: see trimConns
 	buffers   freelist[[]byte]
 	hands     freelist[[]byte] // for bodies that may be sent again
 
@@ -166,6 +167,7 @@ func (w *worker) tidy() {
 	w.hands.trim()
 	w.requests.trim()
 	w.strands.trim()
+	w.trimConns()
 	w.tendLogs()
 }
 

@@ -35,7 +35,7 @@ type Supervisor struct {
 	Via          string // name of this proxy in Via, a token
 	ReadyTimeout time.Duration
 	DrainTimeout time.Duration
-	// StreamTimeout is how long a WebSocket may be silent.
+	// StreamTimeout is how long a WebSocket, or a stream of gRPC, may be silent.
 	StreamTimeout time.Duration
 }
 
