@@ -130,7 +130,12 @@ func TestBackups(t *testing.T) {
 	if got := p.tally(20); got["backup"] != 20 {
 		t.Errorf("without a primary: got %v; want the backup alone", got)
 	}
+	is := func(state string) func() bool {
+		return func() bool { return p.servers()[primary.address].State == state }
+	}
+	await(t, "the primary to be down", is("down"))
 	primary.start()
+	await(t, "the primary to be up", is("up"))
 	await(t, "the primary to serve again", func() bool { return p.server() == "primary" })
 	if got := p.tally(20); got["primary"] != 20 {
 		t.Errorf("with the primary back: got %v; want it alone", got)

@@ -64,6 +64,10 @@ func loopback() string {
 // freeAddress returns a loopback address with a port that nobody uses.
 func freeAddress(t *testing.T) string {
 	t.Helper()
+	// A process that a test beside this one starts has copies of all descriptors
+	// until it runs its program: the address would still be in use after Close.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", net.JoinHostPort(loopback(), "0"))
 	if err != nil {
 		t.Fatal(err)
